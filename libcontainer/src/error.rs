@@ -1,0 +1,197 @@
+//! The one error type of the library, and the parts every module builds its own errors from.
+//!
+//! An [`Error`] says what the user wrote (a JSON [`Pointer`]), what the kernel said (call, path, [`Errno`]) and what to try (a hint).
+//! Callers match on [`ErrorKind`], never on text: the text is for people, and for the engines that search it for the phrases runc prints.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::hints;
+
+/// Where in the user's input a value stands: an RFC 6901 pointer behind the document's name, `config.json#/mounts/3`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pointer(Cow<'static, str>);
+
+impl Pointer {
+    /// The whole of `config.json`.
+    pub const CONFIG: Pointer = Pointer(Cow::Borrowed("config.json#"));
+    /// The whole of the process document given to `exec --process`.
+    pub const PROCESS: Pointer = Pointer(Cow::Borrowed("process.json#"));
+
+    /// A place known when the program is written, such as `config.json#/process/cwd` or `--cwd`.
+    pub const fn fixed(text: &'static str) -> Pointer {
+        Pointer(Cow::Borrowed(text))
+    }
+
+    /// The member `name` of the object that this pointer names.
+    #[must_use]
+    pub fn key(&self, name: &str) -> Pointer {
+        let escaped = if name.contains(['~', '/']) {
+            Cow::Owned(name.replace('~', "~0").replace('/', "~1"))
+        } else {
+            Cow::Borrowed(name)
+        };
+        Pointer(Cow::Owned(format!("{}/{escaped}", self.0)))
+    }
+
+    /// The element `index` of the array that this pointer names.
+    #[must_use]
+    pub fn index(&self, index: usize) -> Pointer {
+        Pointer(Cow::Owned(format!("{}/{index}", self.0)))
+    }
+
+    /// The text, document name included.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An errno, printed in the words engines search for: Go's, which are the C library's with a small first letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl From<rustix::io::Errno> for Errno {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Errno(errno.raw_os_error())
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = std::io::Error::from_raw_os_error(self.0).to_string();
+        let text = text.split(" (os error").next().unwrap_or("unknown error");
+        let mut chars = text.chars();
+        match (chars.next(), chars.clone().next()) {
+            // "RFS specific error" keeps its capitals; "No such file" becomes "no such file".
+            (Some(first), Some(second)) if !second.is_uppercase() => {
+                write!(f, "{}{}", first.to_lowercase(), chars.as_str())
+            }
+            _ => f.write_str(text),
+        }
+    }
+}
+
+/// What kind of failure an [`Error`] is; exit codes and RPC codes are a `match` on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The bundle or the request is wrong; nothing was touched.
+    InvalidConfig,
+    /// No such container.
+    NotFound,
+    /// A container of that id exists.
+    AlreadyExists,
+    /// The container is not in a status that allows the operation.
+    WrongStatus,
+    /// The kernel said no.
+    Refused,
+    /// This version, or this machine, cannot do what was asked.
+    Unsupported,
+    /// A bug of ours, or a state directory that somebody else wrote to.
+    Internal,
+}
+
+/// Why an operation of the library failed. Everything it had begun is undone.
+pub struct Error {
+    kind: ErrorKind,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Error {
+    /// Wraps the error of the module that owns the failure.
+    pub fn new(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error { kind, source: source.into() }
+    }
+
+    /// What to match on.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The module's own error, for callers that want its fields.
+    pub fn downcast_ref<T: std::error::Error + 'static>(&self) -> Option<&T> {
+        self.source.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.source)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
+    }
+}
+
+/// A system call that the kernel refused, with all that the user needs to find out why.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// The value of the input that asked for it; `None` for the runtime's own needs.
+    pub pointer: Option<Pointer>,
+    /// The call with its arguments decoded: `mount_setattr(ro|nosuid)`.
+    pub call: String,
+    /// The path as the kernel saw it.
+    pub path: Option<PathBuf>,
+    /// What the kernel said.
+    pub errno: Errno,
+}
+
+impl Refused {
+    /// A refusal of `call` on `path` that no single value of the input is to blame for.
+    pub fn new(call: impl Into<String>, path: impl Into<PathBuf>, errno: impl Into<Errno>) -> Refused {
+        Refused { pointer: None, call: call.into(), path: Some(path.into()), errno: errno.into() }
+    }
+
+    /// The same for a call that names no path.
+    pub fn call(call: impl Into<String>, errno: impl Into<Errno>) -> Refused {
+        Refused { pointer: None, call: call.into(), path: None, errno: errno.into() }
+    }
+
+    /// The same refusal, with the input that asked for it.
+    #[must_use]
+    pub fn at(mut self, pointer: Pointer) -> Refused {
+        self.pointer = Some(pointer);
+        self
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(pointer) = &self.pointer {
+            write!(f, "{pointer}: ")?;
+        }
+        f.write_str(&self.call)?;
+        if let Some(path) = &self.path {
+            write!(f, " on {}", path.display())?;
+        }
+        write!(f, ": {}", self.errno)?;
+        match hints::hint(&self.call, self.errno) {
+            Some(hint) => write!(f, " (hint: {hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Error {
+        Error::new(ErrorKind::Refused, refused)
+    }
+}
