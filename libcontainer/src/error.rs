@@ -106,8 +106,14 @@ pub struct Error {
 
 impl Error {
     /// Wraps the error of the module that owns the failure.
-    pub fn new(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error { kind, source: source.into() }
+    pub fn new(
+        kind: ErrorKind,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        Error {
+            kind,
+            source: source.into(),
+        }
     }
 
     /// What to match on.
@@ -154,13 +160,27 @@ pub struct Refused {
 
 impl Refused {
     /// A refusal of `call` on `path` that no single value of the input is to blame for.
-    pub fn new(call: impl Into<String>, path: impl Into<PathBuf>, errno: impl Into<Errno>) -> Refused {
-        Refused { pointer: None, call: call.into(), path: Some(path.into()), errno: errno.into() }
+    pub fn new(
+        call: impl Into<String>,
+        path: impl Into<PathBuf>,
+        errno: impl Into<Errno>,
+    ) -> Refused {
+        Refused {
+            pointer: None,
+            call: call.into(),
+            path: Some(path.into()),
+            errno: errno.into(),
+        }
     }
 
     /// The same for a call that names no path.
     pub fn call(call: impl Into<String>, errno: impl Into<Errno>) -> Refused {
-        Refused { pointer: None, call: call.into(), path: None, errno: errno.into() }
+        Refused {
+            pointer: None,
+            call: call.into(),
+            path: None,
+            errno: errno.into(),
+        }
     }
 
     /// The same refusal, with the input that asked for it.

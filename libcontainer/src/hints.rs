@@ -3,23 +3,37 @@
 use crate::error::Errno;
 
 /// The calls without which nothing starts; each is in Linux 5.14 and may be denied by the seccomp profile of an outer container.
-const REQUIRED: &[&str] = &["clone3", "openat2", "open_tree", "move_mount", "mount_setattr", "memfd_create", "fsopen", "fsmount", "fsconfig", "close_range", "pidfd_open"];
+const REQUIRED: &[&str] = &[
+    "clone3",
+    "openat2",
+    "open_tree",
+    "move_mount",
+    "mount_setattr",
+    "memfd_create",
+    "fsopen",
+    "fsmount",
+    "fsconfig",
+    "close_range",
+    "pidfd_open",
+];
 
 /// The hint for a refused `call` (its name, with or without arguments), if there is one worth saying.
 pub fn hint(call: &str, errno: Errno) -> Option<&'static str> {
     let name = call.split('(').next().unwrap_or(call);
     let denied = matches!(errno.0, libc_errno::EPERM | libc_errno::ENOSYS);
     match (name, errno.0) {
-        ("mount_setattr", libc_errno::EPERM) => {
-            Some("the mount's flags may be locked by a parent user namespace: keep its nosuid, nodev and noexec; or an outer seccomp profile denies mount_setattr")
+        ("mount_setattr", libc_errno::EPERM) => Some(
+            "the mount's flags may be locked by a parent user namespace: keep its nosuid, nodev and noexec; or an outer seccomp profile denies mount_setattr",
+        ),
+        (name, libc_errno::ENOSYS) if REQUIRED.contains(&name) => Some(
+            "this call needs Linux 5.14 or newer; in a nested container the outer seccomp profile may deny it",
+        ),
+        (name, _) if denied && REQUIRED.contains(&name) => Some(
+            "inside another container its seccomp profile or missing capabilities may deny this call",
+        ),
+        (_, libc_errno::ENOSPC) => {
+            Some("a filesystem or a kernel limit (user.max_*_namespaces, fs.mount-max) is full")
         }
-        (name, libc_errno::ENOSYS) if REQUIRED.contains(&name) => {
-            Some("this call needs Linux 5.14 or newer; in a nested container the outer seccomp profile may deny it")
-        }
-        (name, _) if denied && REQUIRED.contains(&name) => {
-            Some("inside another container its seccomp profile or missing capabilities may deny this call")
-        }
-        (_, libc_errno::ENOSPC) => Some("a filesystem or a kernel limit (user.max_*_namespaces, fs.mount-max) is full"),
         _ => None,
     }
 }
