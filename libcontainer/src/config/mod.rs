@@ -1,22 +1,33 @@
 //! The validated configuration: what `config.json` asks for, after every default is applied and every error is found.
 //!
 //! Raw JSON types (`raw`) end here. Past this module there is no `Option` whose absence means a default, no tri-state, no unchecked path.
-//! Nothing in this module or below it makes a system call: facts about the machine come in as [`crate::host::Host`].
+//! Nothing in this module or below it makes a system call: facts about the machine come in as [`HostFacts`].
+
+#[allow(dead_code)] // the validation uses the rest
+mod errors;
+mod facts;
+#[allow(dead_code)]
+mod path;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 
+pub use errors::{ConfigError, ConfigErrors};
+pub use facts::HostFacts;
+pub use path::{BadPath, ContainerPath};
+
 /// A container, as the bundle asks for it.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `ociVersion`, as written; compatible with [`crate::config::OCI_VERSION_MAX`].
+    /// `ociVersion`, as written: a 1.x.y.
     pub oci_version: String,
     pub root: Root,
     pub process: Process,
     pub hostname: Option<CString>,
     pub domainname: Option<CString>,
     pub namespaces: Namespaces,
+    /// Empty without a user namespace. Together with one joined by path they must equal that namespace's own, which its opener checks.
     pub id_maps: IdMaps,
     /// (clock id, text for `/proc/self/timens_offsets`): monotonic and boottime.
     pub time_offsets: Vec<TimeOffset>,
@@ -35,15 +46,9 @@ pub struct Config {
     pub memory_policy: Option<MemoryPolicy>,
     pub net_devices: Vec<NetDevice>,
     pub cgroup: Cgroup,
-    /// Keys that have no effect here, each with the reason; `explain` prints them.
-    pub ignored: Vec<Ignored>,
     /// For the log: unknown capabilities and the like.
     pub warnings: Vec<String>,
 }
-
-/// A path inside the container: absolute, without `.`, `..`, `//` or NUL. Never a host path: it is only resolved beneath the rootfs fd.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContainerPath(CString);
 
 #[derive(Debug, Clone)]
 pub struct Root {
@@ -211,6 +216,8 @@ pub enum MountKind {
     },
     /// Type `cgroup` (v1 or v2, as the host is) or `cgroup2`.
     Cgroup,
+    /// `remount` in the options: no new mount; the attributes of the one that stands at the target are changed.
+    Remount,
 }
 
 #[derive(Debug, Clone)]
@@ -237,9 +244,20 @@ pub struct Device {
 pub struct Sysctl {
     /// As written, for the pointer.
     pub key: String,
-    /// Below `/proc/sys`, with slashes, no `..`.
+    /// Below `/proc/sys`, with slashes, no `..`, no leading slash.
     pub path: CString,
     pub value: CString,
+    /// The namespace it belongs to. Where that one is joined by path, whoever opens the path must refuse the runtime's own.
+    pub scope: SysctlScope,
+}
+
+/// Which namespace a sysctl belongs to; anything else is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SysctlScope {
+    Ipc,
+    Network,
+    Uts,
+    User,
 }
 
 #[derive(Debug, Clone, Default)]
