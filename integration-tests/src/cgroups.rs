@@ -1,0 +1,105 @@
+//! Cgroups seen from outside: every hierarchy that is mounted, and the directories in them that bear a test's token.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::case::Failure;
+
+/// The mount point of every cgroup hierarchy, v1 and v2, in this mount namespace.
+pub fn hierarchies() -> Result<Vec<PathBuf>, Failure> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
+        if right.starts_with("cgroup ") || right.starts_with("cgroup2 ") {
+            found.extend(left.split(' ').nth(4).map(PathBuf::from));
+        }
+    }
+    Ok(found)
+}
+
+/// Every cgroup directory whose name holds `token`, the deepest first.
+pub fn named(token: &str) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for top in hierarchies()? {
+        walk(&top, 0, &mut |dir| {
+            if dir
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().contains(token))
+            {
+                found.push(dir.to_owned());
+            }
+        });
+    }
+    found.sort_by_key(|dir| std::cmp::Reverse(dir.components().count()));
+    Ok(found)
+}
+
+/// The processes of one cgroup directory, those of the directories below it included.
+pub fn processes(dir: &Path) -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut read = |dir: &Path| {
+        let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    };
+    read(dir);
+    walk(dir, 0, &mut read);
+    found
+}
+
+/// Removes the empty cgroups that bear the token; says which could not be removed.
+pub fn remove(token: &str) -> Result<Vec<PathBuf>, Failure> {
+    let mut left = Vec::new();
+    for dir in named(token)? {
+        if fs::remove_dir(&dir).is_err() && dir.is_dir() {
+            left.push(dir);
+        }
+    }
+    Ok(left)
+}
+
+/// Writes `value` into a file of every cgroup of this token that has the file: to thaw or to freeze.
+pub fn write_all(token: &str, file: &str, value: &str) -> Result<u32, Failure> {
+    let mut written = 0;
+    for dir in named(token)? {
+        if fs::write(dir.join(file), value).is_ok() {
+            written += 1;
+        }
+    }
+    Ok(written)
+}
+
+/// The directory of `path` (as `/proc/PID/cgroup` writes it) in the v1 hierarchy of `controller`, or in the v2 one for `""`.
+pub fn of_process(pid: i32, controller: &str) -> Result<PathBuf, Failure> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        if controllers.split(',').any(|name| name == controller) {
+            return Ok(PathBuf::from(path));
+        }
+    }
+    Err(Failure::new(format!(
+        "process {pid} is in no cgroup of {controller:?}: {text}"
+    )))
+}
+
+fn walk(dir: &Path, depth: u32, visit: &mut dyn FnMut(&Path)) {
+    // Deep enough for any engine's layout, and an end to a test that nests without end.
+    if depth > 12 {
+        return;
+    }
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            visit(&entry.path());
+            walk(&entry.path(), depth + 1, visit);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A container by its id and its bundle, with the runtime's commands as methods.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::case::{Failure, Test};
+use crate::probe::Report;
+use crate::runtime::{Output, Running};
+
+/// One container of a case; it need not exist yet.
+#[derive(Debug)]
+pub struct Container<'t> {
+    test: &'t Test,
+    /// Its id.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+}
+
+impl<'t> Container<'t> {
+    pub(crate) fn new(test: &'t Test, id: String, bundle: PathBuf) -> Container<'t> {
+        Container { test, id, bundle }
+    }
+
+    /// `create`, with more flags if any; not yet run.
+    pub fn create_command(&self, flags: &[&str]) -> Command {
+        self.launch_command("create", flags)
+    }
+
+    /// `run`, with more flags if any; not yet run.
+    pub fn run_command(&self, flags: &[&str]) -> Command {
+        self.launch_command("run", flags)
+    }
+
+    fn launch_command(&self, verb: &str, flags: &[&str]) -> Command {
+        let mut command = self.test.runtime.command([verb]);
+        command
+            .arg("--bundle")
+            .arg(&self.bundle)
+            .args(flags)
+            .arg(&self.id);
+        command
+    }
+
+    /// Runs `create` and wants success; the output is what the container then writes to.
+    pub fn create(&self) -> Result<Output, Failure> {
+        self.test
+            .runtime
+            .finish(self.create_command(&[]))?
+            .success()
+    }
+
+    /// Runs `create` and gives its outcome.
+    pub fn try_create(&self) -> Result<Output, Failure> {
+        self.test.runtime.finish(self.create_command(&[]))
+    }
+
+    /// Runs `run` in the foreground to its end and gives its outcome.
+    pub fn run(&self) -> Result<Output, Failure> {
+        self.test.runtime.finish(self.run_command(&[]))
+    }
+
+    /// Runs `run` and wants exit status 0.
+    pub fn run_ok(&self) -> Result<Output, Failure> {
+        self.run()?.success()
+    }
+
+    /// Runs `run --detach` and wants success.
+    pub fn run_detached(&self) -> Result<Output, Failure> {
+        self.test
+            .runtime
+            .finish(self.run_command(&["--detach"]))?
+            .success()
+    }
+
+    /// Starts `run` in the foreground and does not wait.
+    pub fn run_in_background(&self) -> Result<Running, Failure> {
+        self.test.runtime.spawn(self.run_command(&[]))
+    }
+
+    /// Runs the container, whose process is the probe, and reads what it saw.
+    pub fn report(&self) -> Result<Report, Failure> {
+        Report::parse(&self.run_ok()?.stdout())
+    }
+
+    /// A command on this container: `verb [flags] ID [rest]`.
+    pub fn call(&self, verb: &str, flags: &[&str], rest: &[&str]) -> Result<Output, Failure> {
+        self.test.runtime.finish(self.command(verb, flags, rest))
+    }
+
+    /// The same, not yet run.
+    pub fn command(&self, verb: &str, flags: &[&str], rest: &[&str]) -> Command {
+        let mut command = self.test.runtime.command([verb]);
+        command.args(flags).arg(&self.id).args(rest);
+        command
+    }
+
+    /// `start`, successfully.
+    pub fn start(&self) -> Result<Output, Failure> {
+        self.call("start", &[], &[])?.success()
+    }
+
+    /// `kill ID SIGNAL`, successfully.
+    pub fn kill(&self, signal: &str) -> Result<Output, Failure> {
+        self.call("kill", &[], &[signal])?.success()
+    }
+
+    /// `delete`, successfully.
+    pub fn delete(&self) -> Result<Output, Failure> {
+        self.call("delete", &[], &[])?.success()
+    }
+
+    /// `delete --force`, successfully.
+    pub fn delete_force(&self) -> Result<Output, Failure> {
+        self.call("delete", &["--force"], &[])?.success()
+    }
+
+    /// `exec` with no flags; its outcome.
+    pub fn exec(&self, args: &[&str]) -> Result<Output, Failure> {
+        self.call("exec", &[], args)
+    }
+
+    /// `exec` of the probe with these flags; what it saw.
+    pub fn exec_report(&self, flags: &[&str]) -> Result<Report, Failure> {
+        Report::parse(
+            &self
+                .call("exec", flags, &["/bin/probe"])?
+                .success()?
+                .stdout(),
+        )
+    }
+
+    /// The document of `state`.
+    pub fn state(&self) -> Result<Value, Failure> {
+        self.call("state", &[], &[])?.success()?.json()
+    }
+
+    /// The status word of `state`.
+    pub fn status(&self) -> Result<String, Failure> {
+        Ok(self.state()?["status"].as_str().unwrap_or("").to_owned())
+    }
+
+    /// The process number of the container's init.
+    pub fn pid(&self) -> Result<i32, Failure> {
+        let pid = self.state()?["pid"].as_i64().unwrap_or(0);
+        Ok(i32::try_from(pid)?)
+    }
+
+    /// Waits until `state` says this status.
+    pub fn await_status(&self, wanted: &str) -> Result<(), Failure> {
+        wait_until(&format!("status {wanted} of {}", self.id), || {
+            Ok(self.status()? == wanted)
+        })
+    }
+
+    /// Waits until the container is there and `state` says this status.
+    pub fn await_status_or_absent(&self, wanted: &str) -> Result<(), Failure> {
+        wait_until(&format!("status {wanted} of {}", self.id), || {
+            let out = self.call("state", &[], &[])?;
+            Ok(out.code() == 0 && out.json()?["status"] == wanted)
+        })
+    }
+
+    /// Where a file of the container's root is on the host.
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.bundle
+            .join("rootfs")
+            .join(below.trim_start_matches('/'))
+    }
+}
+
+/// Waits, ten seconds at most, until `condition` holds.
+pub fn wait_until(
+    what: &str,
+    mut condition: impl FnMut() -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !condition()? {
+        if Instant::now() > until {
+            return Err(Failure::new(format!("waited in vain for {what}")));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The places a case runs at: the machine's own cgroup layout, and a view of it in which cgroup v2 alone is mounted.
+//!
+//! [`enter`] changes the calling process: it gets a mount namespace of its own, a tmpfs, and becomes the parent of every orphan it makes.
+
+use std::fmt;
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::case::Failure;
+
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// A cgroup layout to test under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// What the machine has: cgroup v1 hierarchies, v2 at `unified` (or v2 alone on a newer machine).
+    Native,
+    /// cgroup v2 alone, in a private mount namespace.
+    V2,
+}
+
+impl Place {
+    /// The place of this name.
+    pub fn parse(name: &str) -> Option<Place> {
+        [Place::Native, Place::V2]
+            .into_iter()
+            .find(|place| place.to_string() == name)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Place::Native => "native",
+            Place::V2 => "v2",
+        })
+    }
+}
+
+/// Whether the machine mounts cgroup v1 hierarchies.
+pub fn has_v1() -> bool {
+    Path::new("/sys/fs/cgroup/memory").is_dir()
+}
+
+/// Gives this process a private mount namespace with a tmpfs at `dir`, laid out like `place`.
+pub fn enter(place: Place, dir: &Path) -> Result<(), Failure> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(
+        Some("tmpfs"),
+        dir,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=0711"),
+    )?;
+    nix::sys::prctl::set_child_subreaper(true)?;
+    if place == Place::V2 && has_v1() {
+        let mut below: Vec<String> = crate::leaks::mount_points()?
+            .into_iter()
+            .filter(|point| Path::new(point).starts_with(CGROUPS))
+            .collect();
+        while let Some(point) = below.pop() {
+            umount2(point.as_str(), MntFlags::MNT_DETACH)?;
+        }
+        mount(
+            Some("cgroup2"),
+            CGROUPS,
+            Some("cgroup2"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+            none,
+        )?;
+    }
+    Ok(())
+}

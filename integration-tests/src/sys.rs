@@ -1,0 +1,162 @@
+//! The kernel calls that neither the standard library nor nix has. The only unsafe code of this crate.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// The result of `sched_getattr(2)`, in part.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SchedAttr {
+    /// `SCHED_OTHER` 0, `SCHED_FIFO` 1, `SCHED_RR` 2, `SCHED_BATCH` 3, `SCHED_IDLE` 5, `SCHED_DEADLINE` 6.
+    pub policy: u32,
+    /// Nice value.
+    pub nice: i32,
+    /// Real-time priority.
+    pub priority: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct RawSchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+fn checked(result: libc::c_long) -> io::Result<i64> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// The scheduling of this thread. Source: sched_setattr(2).
+pub fn scheduling() -> io::Result<SchedAttr> {
+    let mut raw = RawSchedAttr::default();
+    let size = std::mem::size_of::<RawSchedAttr>();
+    // SAFETY: the kernel writes at most `size` bytes, which is the size of `raw`, a plain structure in the kernel's layout.
+    let result = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut raw, size, 0) };
+    checked(result)?;
+    Ok(SchedAttr {
+        policy: raw.policy,
+        nice: raw.nice,
+        priority: raw.priority,
+    })
+}
+
+/// The I/O priority of this thread as (class, level). Source: ioprio_set(2).
+pub fn io_priority() -> io::Result<(i64, i64)> {
+    // SAFETY: only numbers are passed; 1 is IOPRIO_WHO_PROCESS and 0 the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, 0) };
+    let value = checked(result)?;
+    Ok((value >> 13, value & 0x1fff))
+}
+
+/// The personality, unchanged by the question. Source: personality(2).
+pub fn personality() -> io::Result<i64> {
+    // SAFETY: only a number is passed, the one that asks and does not set.
+    let result = unsafe { libc::syscall(libc::SYS_personality, 0xffff_ffff_u64) };
+    checked(result)
+}
+
+/// The default memory policy's mode. Source: get_mempolicy(2).
+pub fn memory_policy() -> io::Result<i32> {
+    let mut mode: libc::c_int = 0;
+    let none = std::ptr::null::<libc::c_ulong>();
+    // SAFETY: the kernel writes one int to `mode`; no mask and no address are given.
+    let result = unsafe { libc::syscall(libc::SYS_get_mempolicy, &raw mut mode, none, 0, 0, 0) };
+    checked(result)?;
+    Ok(mode)
+}
+
+/// The session keyring's number and description (`keyring;uid;gid;perm;name`). Source: keyctl(2).
+pub fn session_keyring() -> io::Result<(i64, String)> {
+    const SESSION: libc::c_long = -3;
+    const GET_ID: libc::c_long = 0;
+    const DESCRIBE: libc::c_long = 6;
+    // SAFETY: only numbers are passed.
+    let id = unsafe { libc::syscall(libc::SYS_keyctl, GET_ID, SESSION, 0) };
+    let id = checked(id)?;
+    let mut text = vec![0u8; 256];
+    // SAFETY: the kernel writes at most 256 bytes, the length of `text`.
+    let length = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            DESCRIBE,
+            id,
+            text.as_mut_ptr(),
+            text.len(),
+        )
+    };
+    let length = usize::try_from(checked(length)?)
+        .unwrap_or(0)
+        .min(text.len());
+    text.truncate(length.saturating_sub(1));
+    Ok((id, String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// The size of the terminal on this descriptor as (rows, columns).
+pub fn terminal_size(fd: i32) -> io::Result<(u16, u16)> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ writes one winsize, which `size` is.
+    let result = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
+    checked(result.into())?;
+    Ok((size.ws_row, size.ws_col))
+}
+
+/// Puts one byte into the input queue of a terminal, as if typed; `request` is the whole register, so that bits above 32 can be tried.
+pub fn type_into_terminal(fd: i32, request: u64, byte: u8) -> io::Result<()> {
+    // SAFETY: TIOCSTI reads one byte at the address given, which is `byte`.
+    let result = unsafe { libc::syscall(libc::SYS_ioctl, fd, request, &raw const byte) };
+    checked(result).map(drop)
+}
+
+/// Opens a descriptor for a process. Source: pidfd_open(2).
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: only numbers are passed.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    Ok(own(i32::try_from(checked(fd)?).map_err(io::Error::other)?))
+}
+
+/// Takes a descriptor that the kernel has just handed to this process, by a call or in a message, and that nobody else knows of.
+pub(crate) fn own(fd: i32) -> OwnedFd {
+    // SAFETY: both callers pass a number that a system call has just returned to them and forget it afterwards.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Loads a seccomp filter for this process and all it will run. Source: seccomp(2). The caller must have no-new-privs or CAP_SYS_ADMIN.
+pub fn load_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(io::Error::other)?;
+    let filter = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel reads `len` instructions at `filter`, which `program` holds, and writes nothing.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const filter,
+        )
+    };
+    checked(result).map(drop)
+}
+
+/// Makes a descriptor survive exec, or not.
+pub fn keep_over_exec(fd: i32, keep: bool) -> io::Result<()> {
+    let flags = if keep { 0 } else { libc::FD_CLOEXEC };
+    // SAFETY: only numbers are passed; a descriptor that is not open gives EBADF.
+    let result = unsafe { libc::fcntl(fd, libc::F_SETFD, flags) };
+    checked(result.into()).map(drop)
+}
