@@ -4,5 +4,6 @@
 pub mod config;
 pub mod error;
 mod hints;
+pub mod plan;
 
 pub use error::{Errno, Error, ErrorKind, Pointer, Refused};

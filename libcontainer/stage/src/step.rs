@@ -100,9 +100,11 @@ steps! {
 
     /// mount(NULL, "/", NULL, flags): propagation of the copied tree, before anything is attached.
     20 TreePropagation { flags: u64 }
-    /// Takes the fd of the rootfs: a detached clone in `slot`, attached over `/` of our own mount namespace, so that it can be pivoted to.
-    21 AttachRoot { root: Slot }
-    /// The same for a parent without privilege: the stage clones `path` (a host path) itself.
+    /// Takes the fd of the rootfs: a detached clone in `slot`, attached at the host path `at` in our own mount namespace, so that it can be
+    /// pivoted to and that hooks find it where the state says. `at` empty: over `/`, where the path may not be walked (a 0700 directory
+    /// above it, seen from a user namespace).
+    21 AttachRoot { root: Slot, at: F::Text }
+    /// The same for a parent without privilege: the stage clones `path` (a host path) onto itself.
     22 CloneRoot { path: F::Text, recursive: bool }
     /// fsopen, fsconfig, fsmount, move_mount. `options` are `key=value` or flag words; `attr_flags` MOUNT_ATTR_*; `propagation` MS_* or 0.
     /// `copy_up`: what the target directory held is copied into the new filesystem before it covers it.
@@ -148,6 +150,8 @@ steps! {
     42 Domainname { name: F::Text }
     /// mkdir -p of the working directory, as root, mode 0755.
     43 MakeCwd { path: F::Text }
+    /// mount_setattr on the mount that stands at the target already (`remount` in a mount's options).
+    44 Remount { target: F::Text, attr_set: u64, attr_clear: u64, recursive_set: u64, recursive_clear: u64 }
 
     // The process.
 
@@ -176,6 +180,9 @@ steps! {
     61 NoNewPrivileges {}
     /// chdir as we are; then the working directory must be inside the root.
     62 Cwd { path: F::Text }
+    /// The alternative to `Cwd` where we ourselves were refused: the same with the user's fsuid and fsgid, put back afterwards (a directory
+    /// that only the user may enter: FUSE, NFS with root_squash).
+    74 CwdAsUser { path: F::Text, uid: u32, gid: u32 }
     /// PATH look-up of the program as the user; reports what execve would say.
     63 FindProgram { name: F::Text, path: F::Text }
 

@@ -113,7 +113,7 @@ impl<'p> Take<'p> for &'p CStr {
 }
 
 /// A list of strings inside the buffer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct List<'p> {
     count: u32,
     reader: Reader<'p>,
@@ -135,6 +135,13 @@ impl<'p> List<'p> {
 
     pub fn first(&self) -> Option<&'p CStr> {
         self.iter().next()
+    }
+}
+
+/// Prints the strings, so that both forms of a step look alike.
+impl core::fmt::Debug for List<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -165,8 +172,15 @@ pub fn put_list<'a>(strings: impl Iterator<Item = &'a CStr> + Clone, sink: &mut 
 }
 
 /// An array of u64 inside the buffer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Words<'p>(&'p [u8]);
+
+/// Prints the numbers, so that both forms of a step look alike.
+impl core::fmt::Debug for Words<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
 
 impl<'p> Words<'p> {
     pub fn iter(&self) -> impl Iterator<Item = u64> + use<'p> {

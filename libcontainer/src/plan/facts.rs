@@ -1,0 +1,124 @@
+//! What a plan is made from besides the configuration: the request, and facts about the machine. Plain data, gathered by the caller.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use crate::config::Capabilities;
+use crate::error::Pointer;
+
+/// How the container is to be created, beyond its `config.json`.
+#[derive(Debug, Clone)]
+pub struct CreateRequest {
+    /// Names the session keyring and stands in the hooks' state.
+    pub id: String,
+    /// Absolute; stands in the hooks' state.
+    pub bundle: PathBuf,
+    /// Move and chroot instead of pivot_root(2) (a rootfs on an initramfs).
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// Fds 3 to 3 + `listen_fds` are sockets handed over by systemd: the container's environment says so.
+    pub listen_fds: u32,
+    /// How many further fds follow those (`--preserve-fds`).
+    pub preserve_fds: u32,
+    /// A host directory for the container's notify socket, bound to `/run/notify`.
+    pub notify_dir: Option<PathBuf>,
+    /// What the container does once it is created.
+    pub start: Start,
+    /// The runtime's own environment, which createContainer hooks without `env` inherit.
+    pub host_env: Vec<CString>,
+}
+
+/// When a created container goes on to its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// `create`: a byte on the start fifo.
+    AwaitFifo,
+    /// `run`: as soon as its state is recorded.
+    AtOnce,
+}
+
+/// Facts about the machine and the caller that decide how a launch is done, never what it does.
+#[derive(Debug, Clone)]
+pub struct PlanFacts {
+    /// The parent has CAP_SYS_ADMIN over its mount namespace: it clones the rootfs and every bind source. Else the stage does.
+    pub privileged: bool,
+    /// We run in a user namespace that is not the initial one: mknod is refused.
+    pub in_userns: bool,
+    /// The parent's effective uid is not 0, or `/proc/self/setgroups` of the target user namespace says `deny`.
+    pub keep_groups: bool,
+    /// The clone itself puts the stage into its cgroup (cgroup2 files). Else the stage waits until it was placed.
+    pub into_cgroup: bool,
+    /// How the container sees its cgroups.
+    pub cgroup: CgroupFacts,
+    /// `/proc/sys/kernel/cap_last_cap`.
+    pub last_cap: u8,
+    /// SELinux is on: mounts take the mount label.
+    pub selinux: bool,
+    /// `/proc/kcore` exists: `/dev/core` points to it.
+    pub kcore: bool,
+    pub joined: JoinedFacts,
+}
+
+/// What the opened namespace files told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JoinedFacts {
+    /// The user namespace given by path is the one we are in already: nothing to join.
+    pub same_user: bool,
+    /// CLONE_NEW* of the namespaces given by path that do *not* belong to the user namespace given by path (NS_GET_USERNS): they can
+    /// only be joined before it.
+    pub foreign: u32,
+}
+
+/// The cgroup file systems of this machine.
+#[derive(Debug, Clone)]
+pub enum CgroupFacts {
+    V2 {
+        /// Where cgroup2 is mounted: `/sys/fs/cgroup`.
+        mount: PathBuf,
+        /// The container's own directory below it; `None` when it has none (rootless).
+        own: Option<PathBuf>,
+    },
+    /// One entry for each mounted v1 hierarchy.
+    V1(Vec<Hierarchy>),
+}
+
+/// One mounted v1 hierarchy.
+#[derive(Debug, Clone)]
+pub struct Hierarchy {
+    /// Its directory's name below the cgroup mount: `cpu,cpuacct`, `systemd`.
+    pub name: String,
+    /// What mounting it again takes: `["cpu", "cpuacct"]`, `["none", "name=systemd"]`.
+    pub options: Vec<String>,
+    /// The container's own directory on the host.
+    pub own: PathBuf,
+    /// Names that lead to it as symlinks: `cpu` and `cpuacct`.
+    pub links: Vec<String>,
+}
+
+/// A running container that a process is to be executed in.
+#[derive(Debug, Clone)]
+pub struct ExecTarget {
+    /// Names the session keyring.
+    pub id: String,
+    /// CLONE_NEW* of the namespaces in which init differs from us; joined through its pidfd.
+    pub namespaces: u32,
+    /// The container's init runs in a user namespace (the keyring's and groups' rules depend on it).
+    pub keep_groups: bool,
+    /// The container's own sets, for a process without `capabilities`.
+    pub capabilities: Capabilities,
+    /// The container's `process.oomScoreAdj`; that of the executed process is ignored, as runc does.
+    pub oom_score_adj: Option<i32>,
+    /// The keyring was made (no `--no-new-keyring` at create).
+    pub keyring: bool,
+}
+
+/// How a process is to be executed.
+#[derive(Debug, Clone)]
+pub struct ExecRequest {
+    /// Where the process came from: `process.json#`, or the command's own flags.
+    pub document: Pointer,
+    pub preserve_fds: u32,
+    /// The caller's umask, for a process without one.
+    pub umask: u32,
+}

@@ -1,0 +1,149 @@
+//! The plan of a launch: everything a create, run or exec will do, decided before anything is touched.
+//!
+//! Pure: no function below makes a system call or can fail. What only the kernel can tell stands in the plan as a conditional step
+//! ([`OnError`]). The order of the steps is `order`'s business, the files beside it each know one subject.
+
+mod facts;
+mod form;
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use stage::step::{Slot, Step};
+pub use stage::wire::OnError;
+
+use crate::config::IdMaps;
+use crate::error::Pointer;
+
+pub use facts::{
+    CgroupFacts, CreateRequest, ExecRequest, ExecTarget, Hierarchy, JoinedFacts, PlanFacts, Start,
+};
+pub use form::{Numbers, Owned, Text, Texts};
+
+/// The slot of the control socket, in every plan.
+pub const CONTROL: Slot = 0;
+
+/// A launch, decided.
+#[derive(Debug, Clone)]
+pub struct LaunchPlan {
+    pub kind: LaunchKind,
+    pub shape: Shape,
+    /// CLONE_NEW* for the stage's own clone.
+    pub clone_flags: u64,
+    /// The clone puts the stage into its cgroup (CLONE_INTO_CGROUP); else it waits for *go* ([`Step::AwaitGo`] is its first step).
+    pub into_cgroup: bool,
+    /// What the launch opens before the clone; the index is the [`Slot`].
+    pub slots: Vec<SlotSource>,
+    /// What the parent clones when the stage asks for it; the index is that of the stage's `WantSource`.
+    pub handed: Vec<HandedSource>,
+    /// What the stage does.
+    pub steps: Vec<Planned>,
+    /// The stage asks for id maps ([`Step::NewUser`]).
+    pub needs_maps: bool,
+    /// The init is a child of the first stage: its pidfd comes with the `Init` message, and the first stage is to be reaped.
+    pub forks: bool,
+    /// The stage asks for the host-side hooks and network devices ([`Step::HostHooks`]).
+    pub host_hooks: bool,
+    /// The stage sends a terminal's master.
+    pub console: bool,
+    /// Set by the parent with prlimit(2) when the stage is ready: after its last open, and with the parent's right to raise them, which
+    /// the stage has lost in a user namespace.
+    pub rlimits: Vec<PlannedLimit>,
+    /// How many fds from 3 on the program keeps.
+    pub preserved: u32,
+}
+
+/// What is launched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaunchKind {
+    /// A container's init.
+    Create,
+    /// A further process in a running container.
+    Exec,
+}
+
+/// The three ways into namespaces (DESIGN 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// No user namespace, nothing joined: the clone makes everything.
+    AtClone,
+    /// A new user namespace, which the rest must belong to: the stage unshares.
+    NewUser,
+    /// Some namespace exists already: the stage joins.
+    Joins,
+}
+
+/// A step with its reason.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    pub step: Step<Owned>,
+    pub on_error: OnError,
+    /// Where in the user's input it comes from; for what no key asks for, the closest parent.
+    pub at: Pointer,
+}
+
+/// A resource limit of the process.
+#[derive(Debug, Clone)]
+pub struct PlannedLimit {
+    /// RLIMIT_* number.
+    pub resource: u32,
+    /// `RLIMIT_NOFILE`.
+    pub name: &'static str,
+    pub soft: u64,
+    pub hard: u64,
+    pub at: Pointer,
+}
+
+/// An fd that the stage holds from its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotSource {
+    /// The stage's end of the control socket.
+    Control,
+    /// The parent's `/proc`, opened with O_PATH and proven to be procfs.
+    Proc,
+    /// A detached recursive clone of the rootfs, with this propagation (MS_*; 0: as it is).
+    Rootfs {
+        path: PathBuf,
+        propagation: u64,
+        at: Pointer,
+    },
+    /// A namespace file. `kind` is its CLONE_NEW*.
+    Namespace {
+        kind: u32,
+        path: PathBuf,
+        at: Pointer,
+    },
+    /// The start fifo, opened so that neither side's absence blocks (O_PATH, or both ends).
+    StartFifo,
+    /// The pidfd of the container's init.
+    InitPidfd,
+}
+
+/// A detached clone that the parent makes when the stage asks for it.
+#[derive(Debug, Clone)]
+pub enum HandedSource {
+    /// open_tree(OPEN_TREE_CLONE) of a host path.
+    Bind {
+        path: PathBuf,
+        recursive: bool,
+        /// MS_* for the clone, before it is handed over; 0: as it is.
+        propagation: u64,
+        idmap: Option<IdmapSource>,
+        at: Pointer,
+    },
+}
+
+/// The id map of a bind mount.
+#[derive(Debug, Clone)]
+pub struct IdmapSource {
+    /// Empty: those of the container's user namespace.
+    pub maps: IdMaps,
+    pub recursive: bool,
+}
+
+impl LaunchPlan {
+    /// The buffer the stage reads. `fds` are the numbers that the slots have in the stage, in their order.
+    pub fn encode(&self, fds: &[RawFd]) -> Vec<u8> {
+        form::encode(&self.steps, fds)
+    }
+}
