@@ -1,0 +1,367 @@
+//! One cgroup directory, on whichever version: made, marked, listed and removed through a descriptor of it.
+//!
+//! The mark is the extended attribute `user.garboard` with the container's token (cgroup directories take `user.*` on both versions since
+//! Linux 5.7, and only their owner may set it). Parents that had to be made carry `user.garboard.parent`, so that whoever removes the
+//! last container below removes them too; parents that were there stay.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fgetxattr, fremovexattr,
+    fsetxattr, fstat, fstatfs, mkdirat, openat2, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+use crate::error::{Error, ErrorKind, Refused};
+use crate::host::{Host, parse_number};
+use crate::kernel_file::{read_all, write_value};
+
+use super::layout::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC};
+use super::{Place, Removal, Version, survivors, v2};
+
+const MARK: &std::ffi::CStr = c"user.garboard";
+const PARENT_MARK: &std::ffi::CStr = c"user.garboard.parent";
+/// Another container's removal may take a parent away while we make a child of it: tried again this often.
+const ATTEMPTS: usize = 8;
+
+/// A directory of the container's cgroup that is there.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub place: Place,
+    pub fd: OwnedFd,
+    /// Whether it bears the container's token.
+    pub marked: bool,
+    /// Whether this value made it: otherwise it was there, empty, and undoing means taking the mark off.
+    pub made: bool,
+}
+
+/// Why a directory could not become the container's.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CreateError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// runc's text for the first case, which engines show.
+    #[error("container's cgroup is not empty: {processes} process(es) found in {}", path.display())]
+    NotEmpty { path: PathBuf, processes: usize },
+    #[error("container's cgroup is not empty: {} has sub-cgroups", path.display())]
+    HasChildren { path: PathBuf },
+    #[error("{} is not a cgroup filesystem", path.display())]
+    NotCgroup { path: PathBuf },
+}
+
+impl From<CreateError> for Error {
+    fn from(error: CreateError) -> Error {
+        match error {
+            CreateError::Refused(refused) => refused.into(),
+            CreateError::NotEmpty { .. } | CreateError::HasChildren { .. } => {
+                Error::new(ErrorKind::AlreadyExists, error)
+            }
+            CreateError::NotCgroup { .. } => Error::new(ErrorKind::Unsupported, error),
+        }
+    }
+}
+
+impl Directory {
+    /// Makes the directory, or takes an empty one that is there, and marks it. Undone when a later step fails.
+    pub fn create(place: &Place, token: &str) -> Result<Directory, CreateError> {
+        let path = place.host_path();
+        let made = make_with_parents(place)?;
+        let result = Directory::take(place, &path, token, made);
+        if result.is_err() && made {
+            // Best effort: the error of the step that failed is the one to report.
+            let _ = unlinkat(CWD, &path, AtFlags::REMOVEDIR);
+            remove_parents(place);
+        }
+        result
+    }
+
+    fn take(place: &Place, path: &Path, token: &str, made: bool) -> Result<Directory, CreateError> {
+        let refused = |call: &'static str| move |errno: Errno| Refused::new(call, path, errno);
+        let fd = open(CWD, path).map_err(refused("openat2"))?;
+        let magic = fstatfs(&fd)
+            .map_err(refused("fstatfs"))?
+            .f_type
+            .cast_unsigned();
+        if magic != expected_magic(place.version) {
+            return Err(CreateError::NotCgroup {
+                path: path.to_path_buf(),
+            });
+        }
+        let directory = Directory {
+            place: place.clone(),
+            fd,
+            marked: true,
+            made,
+        };
+        if !made {
+            directory.check_empty(path)?;
+        }
+        fsetxattr(&directory.fd, MARK, token.as_bytes(), XattrFlags::empty())
+            .map_err(refused("fsetxattr(user.garboard)"))?;
+        if made && place.version == Version::V1 && place.has("cpuset") {
+            super::v1::inherit_cpuset(place)?;
+        }
+        if place.is_unified() {
+            v2::enable_controllers(place, &directory.fd);
+        }
+        Ok(directory)
+    }
+
+    fn check_empty(&self, path: &Path) -> Result<(), CreateError> {
+        let mut pids = Vec::new();
+        self.add_processes(&mut pids)?;
+        if !pids.is_empty() {
+            return Err(CreateError::NotEmpty {
+                path: path.to_path_buf(),
+                processes: pids.len(),
+            });
+        }
+        match has_children(&self.fd) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(CreateError::HasChildren {
+                path: path.to_path_buf(),
+            }),
+            Err(errno) => Err(Refused::new("fstat", path, errno).into()),
+        }
+    }
+
+    /// The directory of a record, if it is there.
+    pub fn open(place: &Place, token: &str) -> Result<Option<Directory>, Refused> {
+        let path = place.host_path();
+        let fd = match open(CWD, &path) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(errno) => return Err(Refused::new("openat2", path, errno)),
+        };
+        let mut value = [0u8; 64];
+        let marked = match fgetxattr(&fd, MARK, &mut value[..]) {
+            Ok(length) => value[..length] == *token.as_bytes(),
+            // No mark, or a longer one than any of ours.
+            Err(_) => false,
+        };
+        let cgroup = fstatfs(&fd)
+            .is_ok_and(|found| found.f_type.cast_unsigned() == expected_magic(place.version));
+        Ok(cgroup.then(|| Directory {
+            place: place.clone(),
+            fd,
+            marked,
+            made: false,
+        }))
+    }
+
+    /// Opens a sub-cgroup.
+    pub fn open_below(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        if path.as_os_str().is_empty() {
+            open(&self.fd, c".")
+        } else {
+            open(&self.fd, path)
+        }
+    }
+
+    /// Writes a control file of this directory.
+    pub fn write(&self, file: &str, value: &[u8]) -> Result<(), Refused> {
+        write_value(&self.fd, file, value).map_err(|errno| {
+            self.refused(
+                &format!("write({})", String::from_utf8_lossy(value)),
+                file,
+                errno,
+            )
+        })
+    }
+
+    /// The error of a call on a control file of this directory.
+    pub fn refused(&self, call: &str, file: &str, errno: Errno) -> Refused {
+        Refused::new(call, self.place.host_path().join(file), errno)
+    }
+
+    /// Adds the processes of this directory and all below it.
+    pub fn add_processes(&self, pids: &mut Vec<i32>) -> Result<(), Refused> {
+        add_processes(&self.fd, pids).map_err(|errno| self.refused("read", "cgroup.procs", errno))
+    }
+
+    /// Runs `action` for this directory and, children first, all below it. What disappears meanwhile is skipped.
+    pub fn for_each(&self, action: &mut impl FnMut(&OwnedFd)) {
+        for_each_below(&self.fd, action);
+        action(&self.fd);
+    }
+
+    /// Takes the mark off again. Best effort: the directory is empty and was there before us.
+    pub fn unmark(&self) {
+        let _ = fremovexattr(&self.fd, MARK);
+    }
+
+    /// Removes the directory; see [`super::Cgroup::remove`].
+    pub fn remove(&self, host: &Host, deadline: Instant) -> Result<Removal, Error> {
+        let path = self.place.host_path();
+        let mut pause = Duration::from_micros(100);
+        loop {
+            match unlinkat(CWD, &path, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {
+                    remove_parents(&self.place);
+                    return Ok(Removal::Done);
+                }
+                Err(Errno::BUSY | Errno::NOTEMPTY) if !self.marked => return Ok(Removal::NotOurs),
+                Err(Errno::BUSY | Errno::NOTEMPTY) => {}
+                Err(errno) => return Err(Refused::new("rmdir", path, errno).into()),
+            }
+            // A populated child refuses; this is tried again, so its refusal need not be looked at.
+            remove_children(&self.fd);
+            if Instant::now() >= deadline {
+                let mut pids = Vec::new();
+                self.add_processes(&mut pids)?;
+                return Err(survivors(host, &path, pids));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
+    }
+}
+
+fn expected_magic(version: Version) -> u64 {
+    match version {
+        Version::V1 => CGROUP_SUPER_MAGIC,
+        Version::V2 => CGROUP2_SUPER_MAGIC,
+    }
+}
+
+/// A directory without following any link: cgroupfs has none, so one on the way means that this is no cgroupfs.
+fn open(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(
+        dir,
+        path,
+        flags,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )
+}
+
+/// Whether the last component was made (and not there before). Parents are made, and marked, as needed.
+fn make_with_parents(place: &Place) -> Result<bool, Refused> {
+    let path = place.host_path();
+    for _ in 0..ATTEMPTS {
+        match mkdirat(CWD, &path, Mode::from_raw_mode(0o755)) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EXIST) => return Ok(false),
+            Err(Errno::NOENT) => make_parents(place)?,
+            Err(errno) => return Err(Refused::new("mkdir", path, errno)),
+        }
+    }
+    Err(Refused::new("mkdir", path, Errno::NOENT))
+}
+
+fn make_parents(place: &Place) -> Result<(), Refused> {
+    let parents = place
+        .path
+        .ancestors()
+        .skip(1)
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect::<Vec<_>>();
+    for parent in parents.into_iter().rev() {
+        let path = place.mount.join(parent);
+        match mkdirat(CWD, &path, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {
+                // Unmarked it would only stay longer than needed.
+                let _ = open(CWD, &path)
+                    .and_then(|fd| fsetxattr(&fd, PARENT_MARK, b"1", XattrFlags::empty()));
+                if place.version == Version::V1 && place.has("cpuset") {
+                    super::v1::inherit_cpuset(&Place {
+                        path: parent.to_path_buf(),
+                        ..place.clone()
+                    })?;
+                }
+            }
+            // NOENT: another removal took the parent above; the caller tries again from the top.
+            Err(Errno::EXIST | Errno::NOENT) => {}
+            Err(errno) => return Err(Refused::new("mkdir", path, errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Removes the parents that we made, from the innermost, until one is in use or not ours. Best effort: an empty cgroup does no harm.
+fn remove_parents(place: &Place) {
+    for parent in place
+        .path
+        .ancestors()
+        .skip(1)
+        .filter(|path| !path.as_os_str().is_empty())
+    {
+        let path = place.mount.join(parent);
+        let ours = open(CWD, &path).and_then(|fd| fgetxattr(&fd, PARENT_MARK, &mut [0u8; 1][..]));
+        if ours.is_err() || unlinkat(CWD, &path, AtFlags::REMOVEDIR).is_err() {
+            return;
+        }
+    }
+}
+
+/// kernfs counts the sub-directories in the link count.
+fn has_children(directory: &OwnedFd) -> Result<bool, Errno> {
+    Ok(fstat(directory)?.st_nlink > 2)
+}
+
+fn add_processes(directory: &OwnedFd, pids: &mut Vec<i32>) -> Result<(), Errno> {
+    match read_all(directory, c"cgroup.procs") {
+        // 0 stands for a process outside our pid namespace, which cannot be named.
+        Ok(list) => pids.extend(
+            list.split(|&byte| byte == b'\n')
+                .filter_map(parse_number)
+                .filter_map(|pid| i32::try_from(pid).ok())
+                .filter(|&pid| pid > 0),
+        ),
+        // Removed meanwhile, or a threaded sub-cgroup, whose processes its domain lists.
+        Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => {}
+        Err(errno) => return Err(errno),
+    }
+    for child in children(directory)? {
+        add_processes(&child, pids)?;
+    }
+    Ok(())
+}
+
+fn for_each_below(directory: &OwnedFd, action: &mut impl FnMut(&OwnedFd)) {
+    for child in children(directory).unwrap_or_default() {
+        for_each_below(&child, action);
+        action(&child);
+    }
+}
+
+/// Removes every sub-cgroup that lets itself be removed.
+fn remove_children(directory: &OwnedFd) {
+    for name in child_names(directory).unwrap_or_default() {
+        if let Ok(child) = open(directory, &*name) {
+            remove_children(&child);
+        }
+        let _ = unlinkat(directory, &*name, AtFlags::REMOVEDIR);
+    }
+}
+
+fn children(directory: &OwnedFd) -> Result<Vec<OwnedFd>, Errno> {
+    Ok(child_names(directory)?
+        .into_iter()
+        .filter_map(|name| open(directory, &*name).ok())
+        .collect())
+}
+
+fn child_names(directory: &OwnedFd) -> Result<Vec<std::ffi::CString>, Errno> {
+    if !has_children(directory)? {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(Errno::NOENT) => break,
+            Err(errno) => return Err(errno),
+        };
+        if entry.file_type() == FileType::Directory
+            && !matches!(entry.file_name().to_bytes(), b"." | b"..")
+        {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
+}

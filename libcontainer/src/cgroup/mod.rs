@@ -1,0 +1,316 @@
+//! The container's cgroup: made, marked, joined, watched, killed and removed.
+//!
+//! A directory is *ours* only if we made it (or found it empty) and marked it, by an extended attribute with the container's random token,
+//! before any process entered. Processes are killed only in a marked directory; an unmarked one is at most rmdir'ed. What
+//! [`Cgroup::create`] made disappears on drop until [`Cgroup::commit`].
+//!
+//! One [`Cgroup`] is one directory on a unified machine and one for each hierarchy on a legacy or hybrid one. Making, marking, listing and
+//! removing a directory are the same everywhere ([`directory`]); killing and freezing differ ([`v1`], [`v2`]).
+
+pub mod device;
+mod directory;
+pub(crate) mod layout;
+mod mounts;
+mod path;
+mod plan;
+mod v1;
+mod v2;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::config::DeviceRule;
+use crate::error::{Error, ErrorKind, Refused};
+use crate::host::Host;
+use directory::Directory;
+
+pub use mounts::{CgroupMounts, HierarchyMount};
+pub use path::{BadPath, Version};
+pub use plan::{CgroupPlan, Place};
+
+/// How long the undo of a failed create waits for processes that are being killed.
+const UNDO_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The cgroup of one container, on every hierarchy. Without any directory for a rootless container that may not make one.
+#[derive(Debug)]
+pub struct Cgroup {
+    directories: Vec<Directory>,
+    /// Removed on drop: made by this value and not committed.
+    armed: bool,
+    /// Device rules that the kernel refuses are passed over: a rootless runtime has no right to set them and needs none.
+    tolerant: bool,
+}
+
+/// What [`Cgroup::remove`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// Nothing of the container's is left.
+    Done,
+    /// A directory that is not marked as ours has processes or children in it; it was left alone.
+    NotOurs,
+}
+
+/// Processes outlived the deadline of [`Cgroup::kill_all`] or [`Cgroup::remove`].
+#[derive(Debug, thiserror::Error)]
+#[error("cgroup {} still has processes: {}", path.display(), list(processes))]
+pub struct Survivors {
+    pub path: PathBuf,
+    /// (pid, name)
+    pub processes: Vec<(i32, String)>,
+}
+
+fn list(processes: &[(i32, String)]) -> String {
+    processes
+        .iter()
+        .map(|(pid, name)| format!("{pid} ({name})"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl Cgroup {
+    /// Makes and marks the planned directories. `token` is the container's random token, already in its intent record.
+    /// Errors: Refused by the kernel; AlreadyExists when a directory has processes or children. Nothing is left behind then.
+    pub fn create(plan: &CgroupPlan, token: &str) -> Result<Cgroup, Error> {
+        let mut cgroup = Cgroup {
+            directories: Vec::with_capacity(plan.places.len()),
+            armed: true,
+            tolerant: plan.tolerant,
+        };
+        for place in &plan.places {
+            match Directory::create(place, token) {
+                Ok(directory) => cgroup.directories.push(directory),
+                Err(directory::CreateError::Refused(refused))
+                    if plan.tolerant && no_privilege(refused.errno) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(cgroup)
+    }
+
+    /// No cgroup at all: a rootless container that may not make one and asks for no limits.
+    pub fn none() -> Cgroup {
+        Cgroup {
+            directories: Vec::new(),
+            armed: false,
+            tolerant: true,
+        }
+    }
+
+    /// What is there of the cgroup that a record names. Absent directories are left out: they may never have been made, or be gone.
+    pub fn open(places: &[Place], token: &str) -> Result<Cgroup, Error> {
+        let mut directories = Vec::with_capacity(places.len());
+        for place in places {
+            directories.extend(Directory::open(place, token)?);
+        }
+        Ok(Cgroup {
+            directories,
+            armed: false,
+            tolerant: false,
+        })
+    }
+
+    /// The directories stay when this value is dropped.
+    pub fn commit(&mut self) {
+        self.armed = false;
+    }
+
+    /// Whether there is no directory at all.
+    pub fn is_none(&self) -> bool {
+        self.directories.is_empty()
+    }
+
+    /// The directory to clone into (CLONE_INTO_CGROUP), on a unified machine only: elsewhere [`Cgroup::place`] comes after the clone.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        match self.directories.as_slice() {
+            [only] if only.place.is_unified() => Some(only.fd.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// Moves `pid` into every directory of a legacy or hybrid machine. On a unified one this costs an RCU grace period (7 ms):
+    /// use [`Cgroup::directory`] there.
+    pub fn place(&self, pid: i32) -> Result<(), Error> {
+        for directory in &self.directories {
+            directory.write("cgroup.procs", pid.to_string().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// For exec on a unified machine, when the container has made sub-cgroups and cloning into the top one failed with EBUSY: the cgroup
+    /// that `init` is in now, which must lie below the container's. Errors: NotFound when it does not or init has gone.
+    pub fn directory_of(&self, host: &Host, init: i32) -> Result<OwnedFd, Error> {
+        let gone = || {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("process {init} is not in the container's cgroup"),
+            )
+        };
+        let top = self.directories.first().ok_or_else(gone)?;
+        let cgroups = host.read_proc(&format!("{init}/cgroup"))?;
+        let current = layout::cgroup_of(&cgroups, "").ok_or_else(gone)?;
+        let below = current
+            .strip_prefix("/")
+            .ok()
+            .and_then(|path| path.strip_prefix(&top.place.path).ok())
+            .ok_or_else(gone)?;
+        top.open_below(below).map_err(|errno| {
+            Refused::new("openat2", top.place.host_path().join(below), errno).into()
+        })
+    }
+
+    /// Sets the device policy: `rules` in order, later ones deciding, then the default allow-list, everything else denied.
+    /// Errors: Refused, always fatal with real privileges (R14). Without them a refusal is passed over: nothing could be reached anyway.
+    pub fn set_devices(&self, rules: &[DeviceRule]) -> Result<(), Error> {
+        for directory in &self.directories {
+            let result = match directory.place.version {
+                Version::V2 if directory.place.is_unified() => v2::set_devices(directory, rules),
+                Version::V1 if directory.place.has("devices") => v1::set_devices(directory, rules),
+                _ => continue,
+            };
+            match result {
+                Err(refused) if self.tolerant && no_privilege(refused.errno) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Every process of the container, sub-cgroups included, in ascending order. A process that has gone meanwhile may be among them.
+    pub fn processes(&self) -> Result<Vec<i32>, Error> {
+        let mut pids = Vec::new();
+        // v1 hierarchies may disagree when a process was moved by hand: whoever is in one of them is counted.
+        for directory in &self.directories {
+            directory.add_processes(&mut pids)?;
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// Whether every directory found is marked with the token: then its processes are the container's.
+    pub fn is_marked(&self) -> bool {
+        !self.directories.is_empty() && self.directories.iter().all(|directory| directory.marked)
+    }
+
+    /// Kills every process in the marked directories and waits until none is left. Frozen ones are thawed to die.
+    /// Errors: Refused; Internal with [`Survivors`] after the deadline.
+    pub fn kill_all(&self, host: &Host, deadline: Instant) -> Result<(), Error> {
+        for directory in self.marked(Version::V2) {
+            v2::kill(directory, host, deadline)?;
+        }
+        if self.marked(Version::V1).next().is_some() {
+            let directories = self.marked(Version::V1).collect::<Vec<_>>();
+            v1::kill(&directories, host, deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the container is frozen, or on the way there. An absent directory is not: its container has stopped.
+    pub fn frozen(&self) -> Result<bool, Error> {
+        for directory in &self.directories {
+            let frozen = match directory.place.version {
+                Version::V2 => v2::frozen(directory)?,
+                Version::V1 if directory.place.has("freezer") => v1::frozen(directory)?,
+                Version::V1 => false,
+            };
+            if frozen {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Thaws every marked directory.
+    pub fn thaw(&self) -> Result<(), Error> {
+        for directory in self.directories.iter().filter(|directory| directory.marked) {
+            match directory.place.version {
+                Version::V2 => v2::thaw(directory)?,
+                Version::V1 if directory.place.has("freezer") => v1::thaw(directory)?,
+                Version::V1 => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the directories, children first, again and again until the deadline: a process that is just dying still counts. The
+    /// parents that [`Cgroup::create`] made go too once they are empty. Kills nothing.
+    /// Errors: Refused; Internal with [`Survivors`] after the deadline.
+    pub fn remove(&mut self, host: &Host, deadline: Instant) -> Result<Removal, Error> {
+        let mut removal = Removal::Done;
+        for directory in &self.directories {
+            if directory.remove(host, deadline)? == Removal::NotOurs {
+                removal = Removal::NotOurs;
+            }
+        }
+        self.armed = false;
+        self.directories.clear();
+        Ok(removal)
+    }
+
+    /// (controller, absolute directory) as runc's `cgroup_paths` has them: key `""` for cgroup2.
+    pub fn paths(&self) -> impl Iterator<Item = (&str, PathBuf)> {
+        self.directories.iter().flat_map(|directory| {
+            directory
+                .place
+                .keys()
+                .map(|key| (key, directory.place.host_path()))
+        })
+    }
+
+    /// Gives up a cgroup that a rootless launch could make but not enter; the container then has none.
+    pub fn abandon(&mut self, host: &Host) -> Result<(), Error> {
+        self.remove(host, Instant::now() + UNDO_DEADLINE).map(drop)
+    }
+
+    fn marked(&self, version: Version) -> impl Iterator<Item = &Directory> {
+        self.directories
+            .iter()
+            .filter(move |directory| directory.marked && directory.place.version == version)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if self.armed {
+            self.undo();
+        }
+    }
+}
+
+impl Cgroup {
+    /// Undoes a create that failed. Its own error is what the caller gets; the record still names what could not go.
+    fn undo(&mut self) {
+        let host = Host::new();
+        self.directories
+            .extract_if(.., |directory| !directory.made)
+            .for_each(|directory| directory.unmark());
+        let deadline = Instant::now() + UNDO_DEADLINE;
+        let _ = self.kill_all(&host, deadline);
+        let _ = self.remove(&host, deadline);
+    }
+}
+
+/// Whether an errno only says that this user may not touch cgroups.
+fn no_privilege(errno: crate::error::Errno) -> bool {
+    [Errno::PERM, Errno::ACCESS, Errno::ROFS]
+        .iter()
+        .any(|refusal| refusal.raw_os_error() == errno.0)
+}
+
+/// The error for processes that outlived a deadline.
+fn survivors(host: &Host, path: &Path, pids: Vec<i32>) -> Error {
+    let processes = pids
+        .into_iter()
+        .map(|pid| (pid, host.process_name(pid)))
+        .collect();
+    Error::new(
+        ErrorKind::Internal,
+        Survivors {
+            path: path.to_path_buf(),
+            processes,
+        },
+    )
+}

@@ -1,0 +1,171 @@
+//! What is special on v1 hierarchies: killing needs the freezer, devices have their own controller, a new cpuset is empty.
+//!
+//! Whatever freezes here thaws again on every way out, panics included: a process left in the refrigerator cannot die.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::config::DeviceRule;
+use crate::error::{Error, ErrorKind, Refused};
+use crate::host::Host;
+use crate::kernel_file::{read_record, write_value};
+
+use super::directory::Directory;
+use super::{Place, device, survivors};
+
+/// How long to wait for the freezer: it only keeps a fork bomb from outrunning us, and another round follows.
+const FREEZE_LIMIT: Duration = Duration::from_millis(100);
+/// Pidfds held at once while killing; an embedder may have few descriptors to spare.
+const BATCH: usize = 16;
+
+/// Kills every process in `directories`, all of one container and all marked, and waits for the last to go.
+pub(super) fn kill(
+    directories: &[&Directory],
+    host: &Host,
+    deadline: Instant,
+) -> Result<(), Error> {
+    let freezer = directories
+        .iter()
+        .find(|directory| directory.place.has("freezer"));
+    let mut pause = Duration::from_micros(200);
+    loop {
+        let pids = processes(directories)?;
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if pids.contains(&own_pid()) {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "refusing to kill: this process is in the container's cgroup",
+            ));
+        }
+        {
+            let _frozen = freezer.map(|directory| Frozen::new(directory));
+            signal(directories)?;
+        }
+        if Instant::now() >= deadline {
+            return Err(survivors(
+                host,
+                &directories[0].place.host_path(),
+                processes(directories)?.into_iter().collect(),
+            ));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
+/// Sends SIGKILL to all. A pid may die and be given anew between our reading the list and opening it, so the list is read again before
+/// the signal goes to what was opened.
+fn signal(directories: &[&Directory]) -> Result<(), Error> {
+    let pids = processes(directories)?.into_iter().collect::<Vec<_>>();
+    for batch in pids.chunks(BATCH) {
+        let opened = batch
+            .iter()
+            .filter_map(|&pid| {
+                Some((
+                    pid,
+                    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?,
+                ))
+            })
+            .collect::<Vec<_>>();
+        let still_in = processes(directories)?;
+        for (_, pidfd) in opened.iter().filter(|(pid, _)| still_in.contains(pid)) {
+            match pidfd_send_signal(pidfd, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(Refused::call("pidfd_send_signal(SIGKILL)", errno).into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn processes(directories: &[&Directory]) -> Result<BTreeSet<i32>, Refused> {
+    let mut pids = Vec::new();
+    for directory in directories {
+        directory.add_processes(&mut pids)?;
+    }
+    Ok(pids.into_iter().collect())
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// A freezer cgroup that is thawed on drop.
+struct Frozen<'a>(&'a Directory);
+
+impl Frozen<'_> {
+    fn new(directory: &Directory) -> Frozen<'_> {
+        let frozen = Frozen(directory);
+        let limit = Instant::now() + FREEZE_LIMIT;
+        // A task that forks while we freeze may need a second write (cgroup-v1/freezer-subsystem). Not reaching FROZEN is no failure.
+        while write_value(&directory.fd, c"freezer.state", b"FROZEN").is_ok() {
+            let state = read_record(&directory.fd, c"freezer.state").unwrap_or_default();
+            if state.starts_with(b"FROZEN") || Instant::now() >= limit {
+                break;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        frozen
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        // A cgroup that has gone has nothing left to thaw.
+        let _ = thaw(self.0);
+    }
+}
+
+/// Frozen by itself or with an ancestor, or on the way there.
+pub(super) fn frozen(directory: &Directory) -> Result<bool, Refused> {
+    match read_record(&directory.fd, c"freezer.state") {
+        Ok(state) => Ok(!state.starts_with(b"THAWED")),
+        Err(Errno::NOENT | Errno::NODEV) => Ok(false),
+        Err(errno) => Err(directory.refused("read", "freezer.state", errno)),
+    }
+}
+
+/// Thaws the cgroup and all below it: a container with a writable view may have frozen a sub-cgroup by itself.
+pub(super) fn thaw(directory: &Directory) -> Result<(), Refused> {
+    let mut result = Ok(());
+    directory.for_each(
+        &mut |fd| match write_value(fd, c"freezer.state", b"THAWED") {
+            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
+            Err(errno) => result = Err(directory.refused("write(THAWED)", "freezer.state", errno)),
+        },
+    );
+    result
+}
+
+/// Writes the device policy into the devices controller. A new cgroup has its parent's, so it begins with a denial of everything.
+pub(super) fn set_devices(directory: &Directory, rules: &[DeviceRule]) -> Result<(), Refused> {
+    for write in device::v1_writes(rules) {
+        directory.write(write.file, write.value.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// A new cpuset cgroup has no CPUs and no memory nodes, and no process may enter it: it takes its parent's.
+pub(super) fn inherit_cpuset(place: &Place) -> Result<(), Refused> {
+    let own = place.host_path();
+    let parent = own.parent().unwrap_or(Path::new("/"));
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let read = |path: &Path| {
+            read_record(CWD, path.join(file))
+                .map_err(|errno| Refused::new("read", path.join(file), errno))
+        };
+        if read(&own)?.trim_ascii().is_empty() {
+            let inherited = read(parent)?;
+            write_value(CWD, own.join(file), &inherited)
+                .map_err(|errno| Refused::new("write", own.join(file), errno))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! What this machine and this process are: facts that decide between plans, each read at most once and only when asked for.
+//!
+//! A default start as root pays for what it needs and nothing else, so every fact is lazy. Nothing here is changed, and nothing comes from
+//! the environment: the kernel is the only witness.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, open, statat};
+use rustix::thread::CapabilitySet;
+
+use crate::cgroup::layout::CgroupLayout;
+use crate::config::HostFacts;
+use crate::error::{Error, ErrorKind, Refused};
+use crate::kernel_file::read_record;
+
+/// Inode number of the root of every procfs instance (`PROC_ROOT_INO`, linux/proc_ns.h).
+const PROC_ROOT_INO: u64 = 1;
+/// The highest capability that we know by name, CAP_CHECKPOINT_RESTORE: every supported kernel has it (since 5.9), so none need be asked.
+const LAST_CAP_KNOWN: u32 = 40;
+
+/// The facts about this machine and this process. Make one for each operation: a long-lived program may change its own credentials.
+#[derive(Debug)]
+pub struct Host {
+    euid: u32,
+    user_namespace: OnceLock<bool>,
+    proc: OnceLock<OwnedFd>,
+    boot_id: OnceLock<String>,
+    layout: OnceLock<CgroupLayout>,
+}
+
+/// A process as `/proc/PID/stat` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessStat {
+    /// Field 3: `R`, `S`, `D`, `Z` (zombie), `X` (dead), …
+    pub state: u8,
+    /// Field 22, in clock ticks since boot: together with the pid it names one process.
+    pub start_time: u64,
+}
+
+impl ProcessStat {
+    /// Whether nothing of the process runs any more.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+impl Host {
+    /// Reads the effective user id, and nothing else yet.
+    pub fn new() -> Host {
+        Host {
+            euid: rustix::process::geteuid().as_raw(),
+            user_namespace: OnceLock::new(),
+            proc: OnceLock::new(),
+            boot_id: OnceLock::new(),
+            layout: OnceLock::new(),
+        }
+    }
+
+    /// The effective user id of this process.
+    pub fn euid(&self) -> u32 {
+        self.euid
+    }
+
+    /// Whether this process lives in a user namespace other than the initial one, whose map is the identity over all ids.
+    /// Errors: Refused when `/proc/self/uid_map` cannot be read. Source: user_namespaces(7).
+    pub fn in_user_namespace(&self) -> Result<bool, Error> {
+        cached(&self.user_namespace, || {
+            let map = self.read_proc("self/uid_map")?;
+            Ok(!is_identity_map(&map))
+        })
+        .copied()
+    }
+
+    /// Whether the real privileges of root are missing: another user, or root of a user namespace (Podman calls its runtime so).
+    pub fn rootless(&self) -> Result<bool, Error> {
+        Ok(self.euid != 0 || self.in_user_namespace()?)
+    }
+
+    /// Bit n stands for capability n of this thread's effective set. Source: capget(2).
+    pub fn effective_capabilities(&self) -> Result<CapabilitySet, Error> {
+        match rustix::thread::capabilities(None) {
+            Ok(sets) => Ok(sets.effective),
+            Err(errno) => Err(Refused::call("capget", errno).into()),
+        }
+    }
+
+    /// Whether mounts can be cloned here: CAP_SYS_ADMIN over the mount namespace of this process. The owner of that namespace is this
+    /// process's user namespace unless somebody joined them apart, so the capability alone decides.
+    pub fn has_sys_admin(&self) -> Result<bool, Error> {
+        Ok(self
+            .effective_capabilities()?
+            .contains(CapabilitySet::SYS_ADMIN))
+    }
+
+    /// Whether AppArmor profiles can be applied. Source: `/sys/module/apparmor/parameters/enabled`.
+    pub fn apparmor_enabled(&self) -> bool {
+        read_record(CWD, c"/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|text| text.starts_with(b"Y"))
+    }
+
+    /// Whether SELinux is on: its filesystem is mounted at the usual place. Source: selinuxfs.
+    pub fn selinux_enabled(&self) -> bool {
+        const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
+        rustix::fs::statfs(c"/sys/fs/selinux")
+            .is_ok_and(|found| found.f_type.cast_unsigned() == SELINUX_MAGIC)
+    }
+
+    /// An O_PATH descriptor of `/proc`, proven to be the root of a procfs (R2: a directory tree that looks like one is refused).
+    /// Errors: Refused when it is absent; Unsupported when it is something else.
+    pub fn proc_dir(&self) -> Result<BorrowedFd<'_>, Error> {
+        cached(&self.proc, open_proc).map(AsFd::as_fd)
+    }
+
+    /// A random name of this boot. Source: `/proc/sys/kernel/random/boot_id`.
+    pub fn boot_id(&self) -> Result<&str, Error> {
+        cached(&self.boot_id, || {
+            let text = self.read_proc("sys/kernel/random/boot_id")?;
+            Ok(String::from_utf8_lossy(text.trim_ascii()).into_owned())
+        })
+        .map(String::as_str)
+    }
+
+    /// Where cgroups are mounted. Source: statfs of `/sys/fs/cgroup`; for v1 and hybrid also mountinfo and `/proc/self/cgroup`.
+    pub fn cgroup_layout(&self) -> Result<&CgroupLayout, Error> {
+        cached(&self.layout, || CgroupLayout::read(self))
+    }
+
+    /// The process `pid` as it is now; `None` when there is no such process.
+    pub fn process(&self, pid: i32) -> Result<Option<ProcessStat>, Error> {
+        let path = format!("{pid}/stat");
+        match read_record(self.proc_dir()?, path.as_str()) {
+            Ok(stat) => Ok(parse_stat(&stat)),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::SRCH) => Ok(None),
+            Err(errno) => Err(Refused::new("read", format!("/proc/{path}"), errno).into()),
+        }
+    }
+
+    /// The name (`comm`) of a process, for messages; empty when it has gone.
+    pub fn process_name(&self, pid: i32) -> String {
+        let Ok(proc) = self.proc_dir() else {
+            return String::new();
+        };
+        let name = read_record(proc, format!("{pid}/comm")).unwrap_or_default();
+        String::from_utf8_lossy(name.trim_ascii()).into_owned()
+    }
+
+    /// The facts that the validation of a configuration needs.
+    pub fn facts(&self) -> Result<HostFacts, Error> {
+        Ok(HostFacts {
+            last_cap: LAST_CAP_KNOWN,
+            selinux: self.selinux_enabled(),
+            apparmor: self.apparmor_enabled(),
+            unprivileged: self.euid != 0,
+            rootless: self.rootless()?,
+            cgroup_v2: matches!(self.cgroup_layout()?, CgroupLayout::Unified { .. }),
+        })
+    }
+
+    /// One record of the file `path` below `/proc`.
+    pub(crate) fn read_proc(&self, path: &str) -> Result<Vec<u8>, Error> {
+        read_record(self.proc_dir()?, path)
+            .map_err(|errno| Refused::new("read", format!("/proc/{path}"), errno).into())
+    }
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host::new()
+    }
+}
+
+/// `OnceLock::get_or_try_init` is not stable; two threads may both compute, and the first to finish wins.
+fn cached<T>(cell: &OnceLock<T>, compute: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
+    if let Some(value) = cell.get() {
+        return Ok(value);
+    }
+    let value = compute()?;
+    Ok(cell.get_or_init(|| value))
+}
+
+fn open_proc() -> Result<OwnedFd, Error> {
+    let fd = open(
+        c"/proc",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|errno| Refused::new("open", "/proc", errno))?;
+    let filesystem = fstatfs(&fd).map_err(|errno| Refused::new("fstatfs", "/proc", errno))?;
+    let root = statat(&fd, c"", AtFlags::EMPTY_PATH)
+        .map_err(|errno| Refused::new("fstat", "/proc", errno))?;
+    if filesystem.f_type != PROC_SUPER_MAGIC || root.st_ino != PROC_ROOT_INO {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "/proc is not the root of a proc filesystem",
+        ));
+    }
+    Ok(fd)
+}
+
+/// Whether a uid_map is that of the initial user namespace: one line, all ids onto themselves.
+fn is_identity_map(map: &[u8]) -> bool {
+    let mut fields = map
+        .split(u8::is_ascii_whitespace)
+        .filter(|field| !field.is_empty());
+    let first = [fields.next(), fields.next(), fields.next()];
+    first == [Some(b"0".as_slice()), Some(b"0"), Some(b"4294967295")]
+}
+
+fn parse_stat(stat: &[u8]) -> Option<ProcessStat> {
+    // The second field is the program's name in parentheses and may hold anything, parentheses and spaces included.
+    let after_name = stat.iter().rposition(|&byte| byte == b')')?;
+    let mut fields = stat[after_name + 1..]
+        .split(|&byte| byte == b' ')
+        .filter(|field| !field.is_empty());
+    let state = *fields.next()?.first()?;
+    // Field 3 was the first after the name, so field 22 is the 19th after that.
+    let start_time = parse_number(fields.nth(18)?)?;
+    Some(ProcessStat { state, start_time })
+}
+
+/// A decimal number and nothing else.
+pub(crate) fn parse_number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_of_a_program_named_to_confuse() {
+        let stat = b"42 (a) Z (b) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
+        assert_eq!(
+            parse_stat(stat),
+            Some(ProcessStat {
+                state: b'S',
+                start_time: 987_654
+            })
+        );
+        assert_eq!(parse_stat(b"42 (a"), None);
+        assert_eq!(parse_stat(b"42 (a) S 1 2"), None);
+    }
+
+    #[test]
+    fn only_the_whole_identity_map_is_the_initial_namespace() {
+        assert!(is_identity_map(b"         0          0 4294967295\n"));
+        assert!(!is_identity_map(b"         0       1000          1\n"));
+        assert!(!is_identity_map(b"         0          0      65536\n"));
+        assert!(!is_identity_map(b""));
+    }
+
+    #[test]
+    fn this_process_is_found_alive_and_pid_0_is_not() {
+        let host = Host::new();
+        let own = i32::try_from(std::process::id()).unwrap();
+        let stat = host.process(own).unwrap().unwrap();
+        assert!(!stat.is_dead());
+        assert!(stat.start_time > 0);
+        assert_eq!(host.process(0).unwrap(), None);
+        assert_eq!(host.boot_id().unwrap().len(), 36);
+        assert!(
+            LAST_CAP_KNOWN
+                <= std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+                    .unwrap()
+                    .trim()
+                    .parse::<u32>()
+                    .unwrap()
+        );
+    }
+}
