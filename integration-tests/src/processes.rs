@@ -1,6 +1,6 @@
 //! Finds processes by what `/proc` says of them, and ends those that descend from this one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -74,6 +74,23 @@ pub fn reap() {
     while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
         if status.pid().is_none() {
             break;
+        }
+    }
+}
+
+/// Takes the status of every ended child but those in `held`.
+pub fn reap_children_but(held: &BTreeSet<i32>) {
+    let own = std::process::id();
+    let Ok(text) = fs::read_to_string(format!("/proc/{own}/task/{own}/children")) else {
+        return;
+    };
+    for pid in text
+        .split_whitespace()
+        .filter_map(|pid| pid.parse::<i32>().ok())
+    {
+        if !held.contains(&pid) && stat(pid).is_some_and(|stat| stat.state == 'Z') {
+            // Somebody else may have taken it: nothing is lost.
+            let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
         }
     }
 }

@@ -225,6 +225,7 @@ fn start(
         .arg(&token);
     command
         .env("GARBOARD_TEST_RUNTIME", &options.program)
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file);

@@ -2,10 +2,19 @@
 //!
 //! The runtime is `$GARBOARD_TEST_RUNTIME`, or `garboard` beside this program. Cases are grouped by subject, one file each.
 
+mod exec;
 mod lifecycle;
+mod namespaces;
+mod process;
 
 fn main() -> std::process::ExitCode {
-    let cases = [lifecycle::cases()].concat();
+    let cases = [
+        lifecycle::cases(),
+        process::cases(),
+        namespaces::cases(),
+        exec::cases(),
+    ]
+    .concat();
     std::process::ExitCode::from(
         u8::try_from(garboard_integration_tests::runner::main(cases)).unwrap_or(2),
     )
