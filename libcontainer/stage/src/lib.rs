@@ -15,6 +15,23 @@
     clippy::arithmetic_side_effects
 )]
 
+mod attributes;
+mod bind;
+mod channel;
+mod console;
+mod enter;
+mod fault;
+mod hook;
+mod identity;
 pub mod message;
+mod mount;
+mod node;
+mod path;
+mod program;
+mod restrict;
+mod root;
+pub mod run;
+mod stdio;
 pub mod step;
+pub mod sys;
 pub mod wire;

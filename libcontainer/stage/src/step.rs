@@ -178,7 +178,8 @@ steps! {
     60 ExecLabel { proc: Slot, attribute: F::Text, label: F::Text }
     /// prctl(PR_SET_NO_NEW_PRIVS).
     61 NoNewPrivileges {}
-    /// chdir as we are; then the working directory must be inside the root.
+    /// chdir as we are, and proof that it led inside the root. Planned twice: as root, where a refusal is ignored, and as the user, where it is
+    /// passed over if the first one worked (runc tries in that order, so that a user may start in a directory only root can enter).
     62 Cwd { path: F::Text }
     /// The alternative to `Cwd` where we ourselves were refused: the same with the user's fsuid and fsgid, put back afterwards (a directory
     /// that only the user may enter: FUSE, NFS with root_squash).
@@ -194,7 +195,7 @@ steps! {
     71 AwaitCommit {}
     /// Looks up HOME in the container's /etc/passwd, marks every fd but 0 to 2 + `preserved` close-on-exec, executes.
     72 Exec { args: F::List, env: F::List, find_home: bool, uid: u32, preserved: u32 }
-    /// Runs at the place of `Bind`: PR_SET_DUMPABLE 0, so that nobody who shares a pid namespace with us can look into us.
+    /// PR_SET_DUMPABLE 0, so that nobody who shares a pid namespace with us can look into us.
     73 Undumpable {}
 }
 

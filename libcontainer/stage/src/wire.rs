@@ -1,7 +1,7 @@
 //! The plan on its way from the library to the stage: one relocatable buffer without pointers.
 //!
 //! ```text
-//! u32 steps   u8 slots   i32 fd × slots   entry × steps
+//! u32 steps   u32 preserved   u8 slots   i32 fd × slots   entry × steps
 //! entry: u8 on_error   u8 errno × 4   u8 tag   fields in order
 //! string: u32 length (NUL included)   bytes   NUL        list: u32 count   u32 bytes   string × count
 //! ```
@@ -253,5 +253,46 @@ impl<'p> Take<'p> for OnError {
             2 => Some(OnError::Instead(errnos)),
             _ => None,
         }
+    }
+}
+
+/// Most fds that the stage can be started with, besides stdio and the preserved ones.
+pub const SLOTS_MAX: usize = 24;
+
+/// What stands before the entries.
+#[derive(Debug, Clone, Copy)]
+pub struct Header {
+    pub steps: u32,
+    /// `--preserve-fds` and LISTEN_FDS: fds 3 to 2 + `preserved` go to the container.
+    pub preserved: u32,
+    pub slots: usize,
+    /// Fd numbers; slot 0 is the control socket.
+    pub fds: [i32; SLOTS_MAX],
+}
+
+impl<'p> Take<'p> for Header {
+    fn take(reader: &mut Reader<'p>) -> Option<Self> {
+        let (steps, preserved) = (reader.take()?, reader.take()?);
+        let slots = usize::from(reader.take::<u8>()?);
+        let mut fds = [-1; SLOTS_MAX];
+        for fd in fds.get_mut(..slots)? {
+            *fd = reader.take()?;
+        }
+        Some(Header {
+            steps,
+            preserved,
+            slots,
+            fds,
+        })
+    }
+}
+
+/// Writes a header the way [`Header`] reads it; at most [`SLOTS_MAX`] fds.
+pub fn put_header(steps: u32, preserved: u32, fds: &[i32], sink: &mut impl Sink) {
+    steps.put(sink);
+    preserved.put(sink);
+    (u8::try_from(fds.len()).unwrap_or(u8::MAX)).put(sink);
+    for fd in fds {
+        fd.put(sink);
     }
 }

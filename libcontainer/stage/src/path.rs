@@ -1,0 +1,166 @@
+//! Paths inside the container: every look-up goes through openat2 below the rootfs fd, every creation through the fd of the parent directory.
+//!
+//! The content of the rootfs is hostile (FIELD R1): a symlink may stand anywhere, and a process of another container may swap it while we
+//! look. Hence no path is ever checked and then used; what is used is the fd that the check opened.
+
+use core::ffi::CStr;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, openat, openat2, statat,
+};
+use rustix::io::Errno;
+
+use crate::fault::{Fault, On, Result};
+use crate::message::Call;
+
+/// PATH_MAX, the NUL included.
+pub const PATH_MAX: usize = 4096;
+
+/// openat2 gives EAGAIN while somebody renames or mounts on the way; a container that does so for ever gets an error instead of our time.
+const ATTEMPTS: usize = 128;
+
+/// Opens `path` as the container will see it: symlinks stay inside `root`, magic links of procfs are refused.
+pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> core::result::Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { c"." } else { path };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    for _ in 0..ATTEMPTS {
+        match openat2(
+            root.as_fd(),
+            path,
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        ) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// The object itself, without opening it: opening an unknown device or fifo acts on it.
+pub fn look(root: impl AsFd, path: &CStr) -> core::result::Result<OwnedFd, Errno> {
+    open(root, path, OFlags::PATH)
+}
+
+/// What `fd` is.
+pub fn stat(fd: impl AsFd) -> Result<Stat> {
+    statat(fd, c"", AtFlags::EMPTY_PATH).on(Call::Stat)
+}
+
+/// The file type of `fd`.
+pub fn kind(fd: impl AsFd) -> Result<FileType> {
+    Ok(FileType::from_raw_mode(stat(fd)?.st_mode))
+}
+
+/// A path with its NUL in memory of our own, for cutting it at a slash.
+pub struct Buffer {
+    bytes: [u8; PATH_MAX],
+}
+
+impl Buffer {
+    /// A copy of `path`.
+    pub fn new(path: &[u8]) -> Result<Buffer> {
+        let mut bytes = [0; PATH_MAX];
+        // One place stays free for the NUL.
+        let space = bytes
+            .get_mut(..path.len())
+            .filter(|_| path.len() < PATH_MAX);
+        space
+            .ok_or(Fault::check(Errno::NAMETOOLONG))?
+            .copy_from_slice(path);
+        Ok(Buffer { bytes })
+    }
+
+    /// The string up to its first NUL.
+    pub fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+    }
+}
+
+/// `a/b/c` as `a/b` and `c`.
+pub fn split(path: &CStr) -> (&[u8], &[u8]) {
+    let bytes = path.to_bytes();
+    match bytes.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => {
+            let (parent, name) = bytes.split_at(slash);
+            (parent, name.get(1..).unwrap_or(&[]))
+        }
+        None => (&[], bytes),
+    }
+}
+
+/// The directory `path`, made (mode 0755, with its parents) where it is missing. The fd is an O_PATH one.
+pub fn make_directory(root: impl AsFd, path: &CStr) -> Result<OwnedFd> {
+    match open(root.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(Errno::NOENT) => make_missing(root, path),
+        result => result.on(Call::Open),
+    }
+}
+
+fn make_missing(root: impl AsFd, path: &CStr) -> Result<OwnedFd> {
+    let bytes = path.to_bytes();
+    let mut current = open(root.as_fd(), c".", OFlags::PATH | OFlags::DIRECTORY).on(Call::Open)?;
+    let mut exists = true;
+    let mut end = 0usize;
+    for name in bytes.split(|&byte| byte == b'/') {
+        end = end.saturating_add(name.len());
+        if exists {
+            // Always from the root, so that a symlink on the way means what it will mean to the container.
+            let prefix = Buffer::new(bytes.get(..end).unwrap_or(bytes))?;
+            match open(
+                root.as_fd(),
+                prefix.as_c_str(),
+                OFlags::PATH | OFlags::DIRECTORY,
+            ) {
+                Ok(fd) => current = fd,
+                Err(Errno::NOENT) => exists = false,
+                Err(errno) => return Err(Fault::new(Call::Open, errno)),
+            }
+        }
+        if !exists {
+            let name = Buffer::new(name)?;
+            match mkdirat(&current, name.as_c_str(), Mode::from_raw_mode(0o755)) {
+                // EEXIST: another start on the same rootfs was quicker, or a dangling symlink stands here, which the open refuses.
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(Fault::new(Call::Mkdir, errno)),
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            current = openat(&current, name.as_c_str(), flags, Mode::empty()).on(Call::Open)?;
+        }
+        end = end.saturating_add(1);
+    }
+    Ok(current)
+}
+
+/// The parent directory of `path` (made where missing) and the last name.
+pub fn make_parent(root: impl AsFd, path: &CStr) -> Result<(OwnedFd, Buffer)> {
+    let (parent, name) = split(path);
+    let parent = Buffer::new(parent)?;
+    Ok((make_directory(root, parent.as_c_str())?, Buffer::new(name)?))
+}
+
+/// A mount target of the given kind: what exists is taken, whatever it is (the kernel refuses a directory on a file); what is missing is made.
+pub fn make_target(root: impl AsFd, path: &CStr, directory: bool) -> Result<OwnedFd> {
+    if directory {
+        return make_directory(root, path);
+    }
+    match look(root.as_fd(), path) {
+        Err(Errno::NOENT) => {}
+        result => return result.on(Call::Open),
+    }
+    let (parent, name) = make_parent(root, path)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    match openat(&parent, name.as_c_str(), flags, Mode::from_raw_mode(0o644)) {
+        Ok(_) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Fault::new(Call::Open, errno)),
+    }
+    openat(
+        &parent,
+        name.as_c_str(),
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .on(Call::Open)
+}

@@ -1,0 +1,664 @@
+//! The stage's life: take the plan, run its steps in order, say what failed, become the container's program.
+
+use core::ffi::CStr;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::Mode;
+use rustix::io::{Errno, read};
+
+use crate::attributes;
+use crate::bind::{self, Attributes};
+use crate::channel::Channel;
+use crate::fault::{Fault, On, Result};
+use crate::hook::{self, Hook, Output};
+use crate::message::{Call, Failure, ToParent, ToStage};
+use crate::mount::{self, New, Old};
+use crate::node::{self, Device};
+use crate::path::{self, Buffer};
+use crate::program;
+use crate::restrict::{self, Masks};
+use crate::stdio::{self, Nulls};
+use crate::step::{Slot, Step};
+use crate::sys::{self, Closing, SchedAttributes};
+use crate::wire::{Header, OnError, Reader, SLOTS_MAX, Wire};
+use crate::{console, enter, identity, root};
+
+/// Exit status of a container whose program could not be executed, as with runc.
+const EXIT_NOT_STARTED: i32 = 255;
+
+/// The program's entry. Its arguments are `garboard`, `init` and `CONTROL PLAN LENGTH` in decimal.
+///
+/// # Safety
+/// `stack` is the stack pointer as the kernel left it for a new program.
+#[allow(unsafe_code)]
+pub unsafe fn stage_main(stack: *const usize) -> ! {
+    // SAFETY: the caller's promise is that of `arguments`.
+    let [_, _, numbers] = unsafe { sys::arguments(stack) };
+    let mut numbers = numbers.split(|&byte| byte == b' ').map(decimal);
+    let (Some(control), Some(plan), Some(length)) =
+        (numbers.next(), numbers.next(), numbers.next())
+    else {
+        sys::exit(1)
+    };
+    let channel = Channel(sys::adopt(i32::try_from(control).unwrap_or(-1)));
+    let plan = sys::adopt(i32::try_from(plan).unwrap_or(-1));
+    let Ok(bytes) = sys::map_plan(plan.as_fd(), length) else {
+        fail(
+            &channel,
+            &Failure::new(Call::Mmap, Errno::NOMEM.raw_os_error()),
+        )
+    };
+    drop(plan);
+    let mut reader = Reader::new(bytes);
+    let Some(header) = reader.take::<Header>() else {
+        fail(
+            &channel,
+            &Failure::new(Call::Protocol, Errno::PROTO.raw_os_error()),
+        )
+    };
+    let mut stage = Stage::new(channel, &header);
+    match stage
+        .prepare(&header)
+        .and_then(|()| stage.run(reader, header.steps))
+    {
+        // A plan ends in exec: coming here means that it did not.
+        Ok(()) => stage.end(Fault::new(Call::Protocol, Errno::PROTO)),
+        Err(fault) => stage.end(fault),
+    }
+}
+
+fn decimal(digits: &[u8]) -> usize {
+    digits.iter().fold(0, |value: usize, digit| {
+        value
+            .saturating_mul(10)
+            .saturating_add(usize::from(digit.wrapping_sub(b'0')))
+    })
+}
+
+fn fail(channel: &Channel, failure: &Failure) -> ! {
+    let _ = channel.report(ToParent::Failure, failure); // a parent that is gone cannot be told
+    sys::exit(1)
+}
+
+/// Who is told of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// The process that waits for us in create, run or exec.
+    Parent,
+    /// Whoever reads the container's stderr: after `start` nobody waits any more.
+    Stderr,
+}
+
+/// All that steps leave behind for later steps.
+struct Stage<'p> {
+    channel: Option<Channel>,
+    audience: Audience,
+    slots: [Option<OwnedFd>; SLOTS_MAX],
+    root: Option<OwnedFd>,
+    parent: node::Parent<'p>,
+    masks: Masks,
+    nulls: Nulls,
+    in_cwd: bool,
+    program: Option<Buffer>,
+    output: Output,
+    step: u32,
+}
+
+impl<'p> Stage<'p> {
+    fn new(channel: Channel, header: &Header) -> Stage<'p> {
+        let mut slots = [const { None }; SLOTS_MAX];
+        // Slot 0 is the control socket, which the channel owns.
+        for (slot, &fd) in slots.iter_mut().zip(&header.fds).take(header.slots).skip(1) {
+            *slot = Some(sys::adopt(fd));
+        }
+        Stage {
+            channel: Some(channel),
+            audience: Audience::Parent,
+            slots,
+            root: None,
+            parent: node::Parent::default(),
+            masks: Masks::default(),
+            nulls: Nulls::default(),
+            in_cwd: false,
+            program: None,
+            output: Output::new(),
+            step: 0,
+        }
+    }
+
+    /// What every launch needs: a name in `ps`, signals as a new program expects them, and none of the caller's fds (R5, R19).
+    fn prepare(&mut self, header: &Header) -> Result<()> {
+        rustix::thread::set_name(c"garboard:[init]").on(Call::Prctl)?;
+        enter::default_signals()?;
+        let mut fds = header.fds;
+        let fds = fds
+            .get_mut(..header.slots)
+            .ok_or(Fault::check(Errno::INVAL))?;
+        fds.sort_unstable();
+        let mut next = header.preserved.saturating_add(3);
+        for fd in fds
+            .iter()
+            .filter_map(|&fd| u32::try_from(fd).ok())
+            .filter(|&fd| fd >= header.preserved.saturating_add(3))
+        {
+            if fd > next {
+                sys::close_range(next, fd.saturating_sub(1), Closing::Now).on(Call::CloseRange)?;
+            }
+            next = fd.saturating_add(1);
+        }
+        sys::close_range(next, u32::MAX, Closing::Now).on(Call::CloseRange)
+    }
+
+    fn run(&mut self, mut reader: Reader<'p>, steps: u32) -> Result<()> {
+        let mut pass_over = false;
+        for index in 0..steps {
+            let on_error = reader
+                .take::<OnError>()
+                .ok_or(Fault::new(Call::Protocol, Errno::PROTO))?;
+            let step = reader
+                .take::<Step<Wire<'p>>>()
+                .ok_or(Fault::new(Call::Protocol, Errno::PROTO))?;
+            let passed_over = core::mem::take(&mut pass_over);
+            if passed_over {
+                continue;
+            }
+            self.step = index;
+            match (self.take(&step), on_error) {
+                (Ok(()), OnError::Instead(_)) => pass_over = true,
+                (Ok(()), _) => {}
+                (Err(fault), OnError::Instead(_)) if on_error.covers(fault.errno) => {}
+                (Err(fault), OnError::Ignore(_)) if on_error.covers(fault.errno) => {
+                    self.note(fault)?
+                }
+                (Err(fault), _) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    fn channel(&self) -> Result<&Channel> {
+        self.channel
+            .as_ref()
+            .ok_or(Fault::new(Call::Protocol, Errno::PIPE))
+    }
+
+    fn root(&self) -> Result<BorrowedFd<'_>> {
+        self.root
+            .as_ref()
+            .map(|root| root.as_fd())
+            .ok_or(Fault::check(Errno::BADF))
+    }
+
+    fn slot(&self, slot: Slot) -> Result<BorrowedFd<'_>> {
+        let fd = self.slots.get(usize::from(slot)).and_then(Option::as_ref);
+        fd.map(|fd| fd.as_fd()).ok_or(Fault::check(Errno::BADF))
+    }
+
+    fn take_slot(&mut self, slot: Slot) -> Result<OwnedFd> {
+        self.slots
+            .get_mut(usize::from(slot))
+            .and_then(Option::take)
+            .ok_or(Fault::check(Errno::BADF))
+    }
+
+    /// The directory that container paths start from: the rootfs, or for exec the root that setns gave us.
+    fn ensure_root(&mut self) -> Result<()> {
+        if self.root.is_none() {
+            self.root = Some(path::look(rustix::fs::CWD, c"/").on(Call::Open)?);
+        }
+        Ok(())
+    }
+
+    /// Runs one step. The groups follow `step.rs`.
+    fn take(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
+        match *step {
+            Step::AwaitGo {} => self.await_go(),
+            Step::Join { namespace, kind } => enter::join(self.slot(namespace)?, kind),
+            Step::JoinInit { init, kinds } => enter::join_init(self.slot(init)?, kinds),
+            Step::NewUser {} => enter::new_user(self.channel()?),
+            Step::BecomeRoot {} => enter::become_root(),
+            Step::Unshare { kinds } => enter::unshare(kinds),
+            Step::Fork {} => enter::fork(self.channel()?),
+            Step::TimeOffsets { proc, text } => {
+                enter::write_proc(self.slot(proc)?, c"self/timens_offsets", text.to_bytes())
+            }
+            Step::EnterNewTime { proc } => enter::enter_new_time(self.slot(proc)?),
+            Step::NewSession {} => rustix::process::setsid().on(Call::Setsid).map(drop),
+            Step::OomScoreAdj { proc, value } => {
+                enter::write_proc(self.slot(proc)?, c"self/oom_score_adj", value.to_bytes())
+            }
+            Step::Affinity { mask } => attributes::affinity(mask),
+            Step::LoopbackUp {} => enter::loopback_up(),
+            Step::HostHooks {} => self.channel()?.ask(ToParent::WantHostHooks, 0).map(drop),
+            Step::CloseSlot { slot } => self.take_slot(slot).map(drop),
+            Step::SessionKeyring { name, permissions } => {
+                attributes::session_keyring(name, permissions)
+            }
+            Step::Undumpable {} => rustix::process::set_dumpable_behavior(
+                rustix::process::DumpableBehavior::NotDumpable,
+            )
+            .on(Call::Prctl),
+            _ => self.take_filesystem(step),
+        }
+    }
+
+    fn take_filesystem(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
+        match *step {
+            Step::TreePropagation { flags } => root::tree_propagation(flags),
+            Step::AttachRoot { root: slot } => {
+                self.root = Some(root::attach(self.take_slot(slot)?)?);
+                Ok(())
+            }
+            Step::CloneRoot { path, recursive } => {
+                self.root = Some(root::clone(path, recursive)?);
+                Ok(())
+            }
+            Step::Device {
+                path,
+                mode,
+                major,
+                minor,
+                uid,
+                gid,
+            } => {
+                let root = self.root.as_ref().ok_or(Fault::check(Errno::BADF))?;
+                self.parent.make_device(
+                    root.as_fd(),
+                    &Device {
+                        path,
+                        mode,
+                        device: (major, minor),
+                        owner: (uid, gid),
+                    },
+                )
+            }
+            Step::Symlink {
+                content,
+                path,
+                replace,
+            } => {
+                let root = self.root.as_ref().ok_or(Fault::check(Errno::BADF))?;
+                self.parent
+                    .make_symlink(root.as_fd(), content, path, replace)
+            }
+            Step::BindDevice { source, path } => node::bind_device(self.root()?, source, path),
+            Step::Console {
+                rows,
+                columns,
+                bind_console,
+                uid: _,
+            } => {
+                self.ensure_root()?;
+                console::open(self.root()?, self.channel()?, (rows, columns), bind_console)
+            }
+            Step::ReopenNull {} => {
+                self.nulls = stdio::reopen_null(self.root()?)?;
+                Ok(())
+            }
+            Step::Hook {
+                point,
+                index,
+                path,
+                args,
+                env,
+                timeout_s,
+                state,
+                pid_at,
+            } => {
+                let hook = Hook {
+                    path,
+                    args,
+                    env,
+                    timeout_s,
+                    state,
+                    pid_at,
+                };
+                hook::run(&hook, &mut self.output).map_err(|fault| Fault {
+                    argument: hook_argument(point, index),
+                    ..fault
+                })
+            }
+            Step::PivotRoot {} => root::pivot(self.root.as_ref().ok_or(Fault::check(Errno::BADF))?),
+            Step::MoveRoot {} => root::switch(self.root.as_ref().ok_or(Fault::check(Errno::BADF))?),
+            Step::RootPropagation { flags } => mount::set_propagation(self.root()?, flags),
+            Step::Mask { path } => {
+                let root = self.root.as_ref().ok_or(Fault::check(Errno::BADF))?;
+                self.masks.mask(root.as_fd(), path)
+            }
+            Step::Readonly { path } => restrict::readonly(self.root()?, path),
+            Step::RemountReadonly { path } => restrict::remount_readonly(self.root()?, path),
+            Step::Sysctl { proc, path, value } => self.sysctl(proc, path, value),
+            Step::Hostname { name } => {
+                rustix::system::sethostname(name.to_bytes()).on(Call::Sethostname)
+            }
+            Step::Domainname { name } => {
+                rustix::system::setdomainname(name.to_bytes()).on(Call::Setdomainname)
+            }
+            Step::MakeCwd { path } => path::make_directory(self.root()?, path).map(drop),
+            _ => self.take_mount(step),
+        }
+    }
+
+    fn take_mount(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
+        match *step {
+            Step::MountNew {
+                fstype,
+                source,
+                options,
+                attr_flags,
+                target,
+                propagation,
+                copy_up,
+                inherit_mode,
+            } => {
+                self.parent.forget();
+                let new = New {
+                    fstype,
+                    source,
+                    options,
+                    attr_flags,
+                    target,
+                    propagation,
+                    copy_up,
+                    inherit_mode,
+                };
+                mount::mount_new(self.root()?, &new)
+            }
+            Step::MountOld {
+                fstype,
+                source,
+                flags,
+                data,
+                attr_flags,
+                target,
+                propagation,
+            } => {
+                self.parent.forget();
+                mount::mount_old(
+                    self.root()?,
+                    &Old {
+                        fstype,
+                        source,
+                        flags,
+                        data,
+                        attr_flags,
+                        target,
+                        propagation,
+                    },
+                )
+            }
+            Step::Bind {
+                source,
+                target,
+                attr_set,
+                attr_clear,
+                recursive_set,
+                recursive_clear,
+                propagation,
+            } => {
+                self.parent.forget();
+                let tree = self
+                    .channel()?
+                    .ask(ToParent::WantSource, source)?
+                    .ok_or(Fault::new(Call::Protocol, Errno::BADF))?;
+                let attributes = Attributes {
+                    set: attr_set,
+                    clear: attr_clear,
+                    recursive_set,
+                    recursive_clear,
+                    propagation,
+                };
+                bind::bind(self.root()?, &tree, target, &attributes)
+            }
+            Step::BindPath {
+                source,
+                recursive,
+                target,
+                attr_set,
+                attr_clear,
+                recursive_set,
+                recursive_clear,
+                propagation,
+            } => {
+                self.parent.forget();
+                let tree = mount::clone_path(source, recursive)?;
+                let attributes = Attributes {
+                    set: attr_set,
+                    clear: attr_clear,
+                    recursive_set,
+                    recursive_clear,
+                    propagation,
+                };
+                bind::bind(self.root()?, &tree, target, &attributes)
+            }
+            Step::Propagation { target, flags } => {
+                mount::set_propagation(path::look(self.root()?, target).on(Call::Open)?, flags)
+            }
+            _ => self.take_process(step),
+        }
+    }
+
+    fn take_process(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
+        match *step {
+            Step::Rlimit {
+                resource,
+                soft,
+                hard,
+            } => sys::set_rlimit(resource, soft, hard).on(Call::Prlimit),
+            Step::Scheduler {
+                policy,
+                flags,
+                nice,
+                priority,
+                runtime,
+                deadline,
+                period,
+            } => {
+                let size = u32::try_from(size_of::<SchedAttributes>()).unwrap_or(0);
+                attributes::scheduler(SchedAttributes {
+                    size,
+                    policy,
+                    flags,
+                    nice,
+                    priority,
+                    runtime,
+                    deadline,
+                    period,
+                })
+            }
+            Step::IoPriority { value } => sys::set_io_priority(value).on(Call::IoprioSet),
+            Step::MemoryPolicy { mode, nodes } => attributes::memory_policy(mode, nodes),
+            Step::Personality { value } => sys::personality(value).on(Call::Personality),
+            Step::Umask { mask } => {
+                rustix::process::umask(Mode::from_raw_mode(mask));
+                Ok(())
+            }
+            Step::DropBounding { keep, last } => identity::drop_bounding(keep, last),
+            Step::OwnStdio { uid } => {
+                stdio::own(uid, self.nulls);
+                Ok(())
+            }
+            Step::User {
+                uid,
+                gid,
+                groups,
+                keep_groups,
+            } => identity::become_user(uid, gid, groups, keep_groups),
+            Step::Capabilities {
+                effective,
+                permitted,
+                inheritable,
+                ambient,
+            } => identity::set_sets(effective, permitted, inheritable, ambient),
+            Step::ExecLabel {
+                proc,
+                attribute,
+                label,
+            } => self.label(proc, attribute, label),
+            Step::NoNewPrivileges {} => rustix::thread::set_no_new_privs(true).on(Call::Prctl),
+            Step::Cwd { path } => self.change_directory(path),
+            Step::FindProgram { name, path } => {
+                self.program = Some(program::find(name, path)?);
+                Ok(())
+            }
+            Step::AwaitStart { fifo } => self.await_start(Some(fifo)),
+            Step::AwaitCommit {} => self.await_start(None),
+            Step::Exec {
+                args,
+                env,
+                find_home,
+                uid,
+                preserved,
+            } => {
+                let home = find_home.then(|| program::home(uid));
+                let found = self
+                    .program
+                    .as_ref()
+                    .map(Buffer::as_c_str)
+                    .or(args.first())
+                    .unwrap_or(c"");
+                Err(program::exec(found, args, env, home.as_ref(), preserved))
+            }
+            _ => Err(Fault::new(Call::Protocol, Errno::NOSYS)),
+        }
+    }
+
+    fn await_go(&self) -> Result<()> {
+        match self.channel()?.receive()? {
+            (ToStage::Go, _) => Ok(()),
+            _ => Err(Fault::new(Call::Protocol, Errno::PROTO)),
+        }
+    }
+
+    fn sysctl(&self, proc: Slot, path: &CStr, value: &CStr) -> Result<()> {
+        let mut text = [0u8; path::PATH_MAX];
+        let mut length = 0usize;
+        for byte in b"sys/".iter().chain(path.to_bytes()) {
+            *text
+                .get_mut(length)
+                .ok_or(Fault::check(Errno::NAMETOOLONG))? = *byte;
+            length = length.saturating_add(1);
+        }
+        let path = Buffer::new(text.get(..length).unwrap_or(&[]))?;
+        enter::write_proc(self.slot(proc)?, path.as_c_str(), value.to_bytes())
+    }
+
+    fn label(&self, proc: Slot, attribute: &CStr, label: &CStr) -> Result<()> {
+        let mut text = [0u8; 64];
+        let mut length = 0usize;
+        for byte in b"self/attr/".iter().chain(attribute.to_bytes()) {
+            *text
+                .get_mut(length)
+                .ok_or(Fault::check(Errno::NAMETOOLONG))? = *byte;
+            length = length.saturating_add(1);
+        }
+        let path = Buffer::new(text.get(..length).unwrap_or(&[]))?;
+        enter::label_exec(self.slot(proc)?, path.as_c_str(), label)
+    }
+
+    /// Into the working directory by fd, and then the proof that it lies below our root (CVE-2024-21626): getcwd of a directory outside it
+    /// starts with `(unreachable)`.
+    fn change_directory(&mut self, path: &CStr) -> Result<()> {
+        if self.in_cwd {
+            return Ok(());
+        }
+        self.ensure_root()?;
+        let directory = path::open(
+            self.root()?,
+            path,
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY,
+        )
+        .on(Call::Open)?;
+        rustix::process::fchdir(directory).on(Call::Fchdir)?;
+        if !sys::cwd_is_reachable().on(Call::Getcwd)? {
+            return Err(Fault::check(Errno::ACCESS));
+        }
+        self.in_cwd = true;
+        Ok(())
+    }
+
+    /// *Ready*, and then as long as it takes. Before the parent's word nothing of the user's runs; after it nobody needs the parent.
+    fn await_start(&mut self, fifo: Option<Slot>) -> Result<()> {
+        self.channel()?.send(&[ToParent::Ready as u8], None)?;
+        match (self.channel()?.receive()?.0, fifo) {
+            (ToStage::Start, _) => self.audience = Audience::Stderr,
+            (ToStage::Commit, None) => {}
+            (ToStage::Commit, Some(fifo)) => {
+                self.channel = None;
+                self.audience = Audience::Stderr;
+                let fifo = self.take_slot(fifo)?;
+                // Both ends are ours, so the read never sees EOF: it waits for the byte of `start`.
+                while matches!(read(&fifo, &mut [0u8; 1]), Err(Errno::INTR)) {}
+            }
+            _ => return Err(Fault::new(Call::Protocol, Errno::PROTO)),
+        }
+        Ok(())
+    }
+
+    fn failure(&self, fault: Fault) -> Failure {
+        let failure = Failure {
+            step: self.step,
+            arguments: [fault.argument, 0],
+            ..Failure::new(fault.call, fault.errno)
+        };
+        match fault.call {
+            Call::HookExit => {
+                failure.about(self.output.bytes.get(..self.output.length).unwrap_or(&[]))
+            }
+            Call::Execve => failure.about(
+                self.program
+                    .as_ref()
+                    .map(|program| program.as_c_str().to_bytes())
+                    .unwrap_or(&[]),
+            ),
+            _ => failure,
+        }
+    }
+
+    fn note(&self, fault: Fault) -> Result<()> {
+        match &self.channel {
+            Some(channel) if self.audience == Audience::Parent => {
+                channel.report(ToParent::Note, &self.failure(fault))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says what failed and ends the process.
+    fn end(&self, fault: Fault) -> ! {
+        let failure = self.failure(fault);
+        match (&self.channel, self.audience) {
+            (Some(channel), Audience::Parent) => fail(channel, &failure),
+            _ => {
+                let about: &[u8] = if fault.call == Call::Execve {
+                    b"exec "
+                } else {
+                    b"garboard: "
+                };
+                let what = if fault.call == Call::HookExit {
+                    b"error running startContainer hook: "
+                } else {
+                    fault.call.name().as_bytes()
+                };
+                let (what, detail) = if fault.call == Call::Execve {
+                    (failure.detail(), &b""[..])
+                } else {
+                    (what, failure.detail())
+                };
+                let errno = Errno::from_raw_os_error(fault.errno.clamp(1, 4095));
+                let text = if fault.call == Call::HookExit {
+                    ""
+                } else {
+                    program::text(errno)
+                };
+                let separator: &[u8] = if text.is_empty() { b"" } else { b": " };
+                stdio::say(&[about, what, detail, separator, text.as_bytes(), b"\n"]);
+                sys::exit(EXIT_NOT_STARTED)
+            }
+        }
+    }
+}
+
+fn hook_argument(point: u8, index: u16) -> u64 {
+    (u64::from(point) << 16) | u64::from(index)
+}
