@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use stage::wire::{Form, Put, Sink, put_list, put_words};
+use stage::wire::{Form, Put, Sink, put_header, put_list, put_words};
 
 use super::Planned;
 
@@ -103,21 +103,18 @@ impl Put for Numbers {
 }
 
 /// The buffer the stage reads (see [`stage::wire`]): `fds` are the numbers that the plan's slots have in the stage, in the slots' order.
-pub(super) fn encode(steps: &[Planned], fds: &[RawFd]) -> Vec<u8> {
+pub(super) fn encode(steps: &[Planned], preserved: u32, fds: &[RawFd]) -> Vec<u8> {
     let mut length = Length(0);
-    write(steps, fds, &mut length);
+    write(steps, preserved, fds, &mut length);
     let mut buffer = Buffer(Vec::with_capacity(length.0));
-    write(steps, fds, &mut buffer);
+    write(steps, preserved, fds, &mut buffer);
     buffer.0
 }
 
-fn write(steps: &[Planned], fds: &[RawFd], sink: &mut impl Sink) {
+fn write(steps: &[Planned], preserved: u32, fds: &[RawFd], sink: &mut impl Sink) {
     // Neither count comes near its type's end: a plan has some hundreds of steps and at most a dozen slots.
-    u32::try_from(steps.len()).unwrap_or(u32::MAX).put(sink);
-    u8::try_from(fds.len()).unwrap_or(u8::MAX).put(sink);
-    for fd in fds {
-        fd.put(sink);
-    }
+    let count = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    put_header(count, preserved, fds, sink);
     for planned in steps {
         planned.on_error.put(sink);
         planned.step.put(sink);

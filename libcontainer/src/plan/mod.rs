@@ -144,6 +144,6 @@ pub struct IdmapSource {
 impl LaunchPlan {
     /// The buffer the stage reads. `fds` are the numbers that the slots have in the stage, in their order.
     pub fn encode(&self, fds: &[RawFd]) -> Vec<u8> {
-        form::encode(&self.steps, fds)
+        form::encode(&self.steps, self.preserved, fds)
     }
 }

@@ -32,6 +32,13 @@ pub fn bind(
     target: &CStr,
     attributes: &Attributes,
 ) -> Result<()> {
+    set_attributes(tree, attributes)?;
+    let directory = path::kind(tree)? == FileType::Directory;
+    mount::attach(tree, path::make_target(root, target, directory)?)
+}
+
+/// mount_setattr(2) of all that is asked for.
+pub fn set_attributes(tree: &OwnedFd, attributes: &Attributes) -> Result<()> {
     if attributes.recursive_set | attributes.recursive_clear != 0 {
         sys::mount_setattr(
             tree,
@@ -49,8 +56,7 @@ pub fn bind(
     if attributes.propagation != 0 {
         mount::set_propagation(tree, attributes.propagation)?;
     }
-    let directory = path::kind(tree)? == FileType::Directory;
-    mount::attach(tree, path::make_target(root, target, directory)?)
+    Ok(())
 }
 
 /// How deep a directory given to `tmpcopyup` may be: each level holds two fds and a buffer on the stack.

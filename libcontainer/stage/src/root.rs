@@ -20,16 +20,10 @@ pub fn tree_propagation(flags: u64) -> Result<()> {
     mount_change(c"/", flags).on(Call::Mount)
 }
 
-/// Over `/`, not over the bundle's directory: `/` needs no look-up, and pivot_root only asks that the new root be a mount point.
-pub fn attach(tree: OwnedFd) -> Result<OwnedFd> {
-    move_mount(
-        &tree,
-        c"",
-        CWD,
-        c"/",
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .on(Call::MoveMount)?;
+/// At `at`, the path that hooks know the rootfs by, or over `/` where it is empty: pivot_root only asks that the new root be a mount point.
+pub fn attach(tree: OwnedFd, at: &CStr) -> Result<OwnedFd> {
+    let at = if at.is_empty() { c"/" } else { at };
+    move_mount(&tree, c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).on(Call::MoveMount)?;
     // Modes of what we make are those of the plan; the container's own umask is set by a later step.
     umask(Mode::empty());
     Ok(tree)
@@ -37,7 +31,7 @@ pub fn attach(tree: OwnedFd) -> Result<OwnedFd> {
 
 /// For a parent without privilege over its mount namespace.
 pub fn clone(path: &CStr, recursive: bool) -> Result<OwnedFd> {
-    attach(mount::clone_path(path, recursive)?)
+    attach(mount::clone_path(path, recursive)?, path)
 }
 
 /// The old root is put over the new one and detached: no directory for it is needed, and nothing of the host stays reachable.
@@ -58,6 +52,14 @@ pub fn switch(root: &OwnedFd) -> Result<()> {
             Err(errno) => return Err(Fault::new(Call::Umount, errno)),
         }
     }
+    move_mount(
+        root,
+        c"",
+        CWD,
+        c"/",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .on(Call::MoveMount)?;
     fchdir(root.as_fd()).on(Call::Fchdir)?;
     chroot(c".").on(Call::Chroot)?;
     chdir(c"/").on(Call::Chdir)

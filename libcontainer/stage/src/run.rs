@@ -98,7 +98,6 @@ struct Stage<'p> {
     parent: node::Parent<'p>,
     masks: Masks,
     nulls: Nulls,
-    in_cwd: bool,
     program: Option<Buffer>,
     output: Output,
     step: u32,
@@ -119,7 +118,6 @@ impl<'p> Stage<'p> {
             parent: node::Parent::default(),
             masks: Masks::default(),
             nulls: Nulls::default(),
-            in_cwd: false,
             program: None,
             output: Output::new(),
             step: 0,
@@ -245,8 +243,8 @@ impl<'p> Stage<'p> {
     fn take_filesystem(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
         match *step {
             Step::TreePropagation { flags } => root::tree_propagation(flags),
-            Step::AttachRoot { root: slot } => {
-                self.root = Some(root::attach(self.take_slot(slot)?)?);
+            Step::AttachRoot { root: slot, at } => {
+                self.root = Some(root::attach(self.take_slot(slot)?, at)?);
                 Ok(())
             }
             Step::CloneRoot { path, recursive } => {
@@ -497,6 +495,12 @@ impl<'p> Stage<'p> {
             } => self.label(proc, attribute, label),
             Step::NoNewPrivileges {} => rustix::thread::set_no_new_privs(true).on(Call::Prctl),
             Step::Cwd { path } => self.change_directory(path),
+            Step::CwdAsUser { path, uid, gid } => {
+                sys::set_filesystem_user(uid, gid);
+                let changed = self.change_directory(path);
+                sys::set_filesystem_user(0, 0);
+                changed
+            }
             Step::FindProgram { name, path } => {
                 self.program = Some(program::find(name, path)?);
                 Ok(())
@@ -559,9 +563,6 @@ impl<'p> Stage<'p> {
     /// Into the working directory by fd, and then the proof that it lies below our root (CVE-2024-21626): getcwd of a directory outside it
     /// starts with `(unreachable)`.
     fn change_directory(&mut self, path: &CStr) -> Result<()> {
-        if self.in_cwd {
-            return Ok(());
-        }
         self.ensure_root()?;
         let directory = path::open(
             self.root()?,
@@ -573,7 +574,6 @@ impl<'p> Stage<'p> {
         if !sys::cwd_is_reachable().on(Call::Getcwd)? {
             return Err(Fault::check(Errno::ACCESS));
         }
-        self.in_cwd = true;
         Ok(())
     }
 

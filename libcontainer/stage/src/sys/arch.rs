@@ -20,6 +20,8 @@ pub const EXIT_GROUP: usize = 231;
 pub const SETGROUPS: usize = 116;
 pub const IOCTL: usize = 16;
 pub const GETCWD: usize = 79;
+pub const SETFSUID: usize = 122;
+pub const SETFSGID: usize = 123;
 
 /// The system call instruction: six arguments, the raw result (-4095..=-1 is an errno).
 ///
