@@ -1,0 +1,69 @@
+# make            both programs, static, stripped          make demo      a container, seen from inside
+# make test       everything CI wants                      make test-all  every injected fault, every runtime at hand
+# make bench      the figures of README                    make install   into $(DESTDIR)$(PREFIX)
+
+PREFIX ?= /usr/local
+TARGET := x86_64-unknown-linux-gnu
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+RELEASE := $(TARGET_DIR)/$(TARGET)/release
+DEBUG := $(TARGET_DIR)/$(TARGET)/debug
+GARBOARD := $(RELEASE)/garboard
+
+# The programs run on any distribution, and start faster, without a dynamic linker. A target is always named: without one the flag would
+# reach build scripts and procedural macros, which cannot be static.
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt-static
+
+.PHONY: all build demo test test-all check unit suite faults faults-all bench install tools packages deny
+
+all: build
+
+build:
+	$(CARGO) build --locked --release --target $(TARGET) -p garboard
+
+# What Debian has and a fresh machine may lack. apt is asked only if something is missing.
+PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap
+packages:
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then echo "installing: "$$missing; apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; fi
+
+demo: packages build
+	@GARBOARD=$(abspath $(GARBOARD)) sh integration-tests/demo.sh
+
+# The programs that judge: no need for the release profile, which is slow to build.
+tools:
+	$(CARGO) build --locked --target $(TARGET) -p garboard-integration-tests
+
+test: packages check unit suite faults
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(MAKE) --no-print-directory deny
+
+# Building cargo-deny takes minutes, so it is a step of its own and kept in the user's cargo directory.
+deny:
+	@command -v cargo-deny >/dev/null || $(CARGO) install --quiet --locked cargo-deny
+	$(CARGO) deny --locked --all-features check
+
+unit:
+	$(CARGO) test --locked --workspace
+
+suite: build tools
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite
+
+faults: build tools
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/stepper --every 7
+
+faults-all: build tools
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/stepper --every 1
+
+test-all: packages check unit suite faults-all
+	GARBOARD_TEST_RUNTIME=/usr/sbin/runc $(DEBUG)/suite
+
+bench: packages build tools
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/bench $(BENCH)
+
+install: build
+	install -D -m 0755 $(GARBOARD) $(DESTDIR)$(PREFIX)/bin/garboard

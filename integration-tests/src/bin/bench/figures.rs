@@ -1,0 +1,111 @@
+//! The table of figures: what is measured, where, and what is wanted of it.
+
+use garboard_integration_tests::case::Failure;
+use garboard_integration_tests::place::Place;
+
+use crate::{Bench, cost, time};
+
+/// One row.
+#[derive(Debug)]
+pub struct Figure {
+    /// What is measured.
+    pub name: &'static str,
+    /// Where.
+    pub place: Place,
+    /// The worst value that passes.
+    pub must: f64,
+    /// The value to reach for.
+    pub aim: f64,
+    /// How.
+    pub take: fn(&Bench) -> Result<f64, Failure>,
+}
+
+const fn row(
+    name: &'static str,
+    place: Place,
+    bounds: (f64, f64),
+    take: fn(&Bench) -> Result<f64, Failure>,
+) -> Figure {
+    Figure {
+        name,
+        place,
+        must: bounds.0,
+        aim: bounds.1,
+        take,
+    }
+}
+
+/// Every figure, in the order of printing.
+pub fn all() -> Vec<Figure> {
+    use Place::{Native, V2};
+    vec![
+        row(
+            "run of /bin/true / floor, tight loop",
+            V2,
+            (1.5, 1.25),
+            time::run_tight,
+        ),
+        row(
+            "run of /bin/true / floor, spaced by 0.3 s",
+            V2,
+            (1.5, 1.25),
+            time::run_spaced,
+        ),
+        row(
+            "system calls of a run, those of /bin/true left out",
+            V2,
+            (330.0, 250.0),
+            cost::system_calls,
+        ),
+        row(
+            "create + start + delete / runc",
+            V2,
+            (0.35, 0.2),
+            time::three_commands,
+        ),
+        row("exec of /bin/true / floor", V2, (2.0, 1.5), time::exec),
+        row("peak RSS of run, MB", V2, (4.0, 2.0), cost::peak_rss),
+        row(
+            "memory of a created container, v1, over the floor, kB",
+            Native,
+            (200.0, 80.0),
+            cost::memory_of_created,
+        ),
+        row(
+            "start from a program of 4 GB RSS / from a small one",
+            V2,
+            (1.2, 1.05),
+            time::start_from_large,
+        ),
+        row(
+            "state with 1000 other containers / with one",
+            V2,
+            (1.2, 1.0),
+            time::state_among_many,
+        ),
+        row(
+            "kill with 1000 other containers / with one",
+            V2,
+            (1.2, 1.0),
+            time::kill_among_many,
+        ),
+        row(
+            "left after 2000 runs, v2",
+            V2,
+            (0.0, 0.0),
+            cost::left_after_runs,
+        ),
+        row(
+            "left after 2000 create, start, kill, delete, v2",
+            V2,
+            (0.0, 0.0),
+            cost::left_after_lives,
+        ),
+        row(
+            "left after 2000 runs, native",
+            Native,
+            (0.0, 0.0),
+            cost::left_after_runs,
+        ),
+    ]
+}

@@ -1,0 +1,316 @@
+//! Figures that are times, as ratios of medians. hyperfine takes those of one command; sequences are taken here.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use garboard_integration_tests::bundle::Bundle;
+use garboard_integration_tests::case::Failure;
+use garboard_integration_tests::cgroups;
+use garboard_integration_tests::container::Container;
+use serde_json::{Value, json};
+
+use crate::Bench;
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Runs the commands by turns, `rounds` calls of hyperfine with `runs` of each, and gives the median time of each.
+fn hyperfine(
+    bench: &Bench,
+    commands: &[String],
+    runs: u32,
+    spaced: bool,
+) -> Result<Vec<f64>, Failure> {
+    let rounds = if bench.quick { 2 } else { 6 };
+    let report = bench.test.dir.join("hyperfine.json");
+    let mut times = vec![Vec::new(); commands.len()];
+    for _ in 0..rounds {
+        let mut command = Command::new("hyperfine");
+        command
+            .args([
+                "-N",
+                "--style",
+                "none",
+                "--warmup",
+                "3",
+                "--runs",
+                &runs.to_string(),
+                "--export-json",
+            ])
+            .arg(&report);
+        if spaced {
+            command.args(["--prepare", "sleep 0.3"]);
+        }
+        let output = command.args(commands).stdin(Stdio::null()).output()?;
+        if !output.status.success() {
+            return Err(Failure::new(format!(
+                "hyperfine: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )));
+        }
+        let results: Value = serde_json::from_slice(&std::fs::read(&report)?)?;
+        for (all, result) in times
+            .iter_mut()
+            .zip(results["results"].as_array().into_iter().flatten())
+        {
+            all.extend(
+                result["times"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_f64),
+            );
+        }
+    }
+    let medians: Vec<f64> = times.into_iter().map(median).collect();
+    let shown: Vec<String> = medians
+        .iter()
+        .map(|time| format!("{:.2}", time * 1000.0))
+        .collect();
+    println!("    medians in ms: {}", shown.join(", "));
+    Ok(medians)
+}
+
+fn words(program: &Path, args: &[&str]) -> String {
+    let quoted = args
+        .iter()
+        .map(|arg| format!("'{arg}'"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    format!("'{}' {quoted}", program.display())
+}
+
+fn run_commands(bench: &Bench) -> Result<Vec<String>, Failure> {
+    let c = bench.test.container(&Bundle::args(["/bin/true"]))?;
+    let root = bench.test.runtime.root.display().to_string();
+    let bundle = c.bundle.display().to_string();
+    let rootfs = c.path("").display().to_string();
+    let ours = words(
+        &bench.test.runtime.program,
+        &["--root", &root, "run", "--bundle", &bundle, &c.id],
+    );
+    Ok(vec![
+        words(&bench.floor, &["run", &rootfs, "/bin/true"]),
+        ours,
+    ])
+}
+
+/// A whole run of /bin/true with the default bundle, as fast as they come.
+pub fn run_tight(bench: &Bench) -> Result<f64, Failure> {
+    let times = hyperfine(
+        bench,
+        &run_commands(bench)?,
+        if bench.quick { 50 } else { 100 },
+        false,
+    )?;
+    Ok(times[1] / times[0])
+}
+
+/// The same with a pause before each: a tight loop hides what waits for a grace period of the kernel.
+pub fn run_spaced(bench: &Bench) -> Result<f64, Failure> {
+    let times = hyperfine(
+        bench,
+        &run_commands(bench)?,
+        if bench.quick { 10 } else { 20 },
+        true,
+    )?;
+    Ok(times[1] / times[0])
+}
+
+/// The three commands of an engine, each a process, against Debian's runc.
+pub fn three_commands(bench: &Bench) -> Result<f64, Failure> {
+    let c = bench.test.container(&Bundle::args(["/bin/true"]))?;
+    let peer_root = bench.test.scratch("peer")?;
+    let rounds = if bench.quick { 30 } else { 150 };
+    let life = |program: &Path, root: &Path| -> Result<f64, Failure> {
+        let bundle = c.bundle.display().to_string();
+        let since = Instant::now();
+        quiet(program, root, &["create", "--bundle", &bundle, &c.id])?;
+        quiet(program, root, &["start", &c.id])?;
+        let before = since.elapsed();
+        wait_for_the_end(program, root, &c.id)?;
+        let since = Instant::now();
+        quiet(program, root, &["delete", &c.id])?;
+        Ok((before + since.elapsed()).as_secs_f64())
+    };
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        ours.push(life(&bench.test.runtime.program, &bench.test.runtime.root)?);
+        theirs.push(life(&bench.peer, &peer_root)?);
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    println!(
+        "    medians in ms: {:.2}, runc {:.2}",
+        ours * 1000.0,
+        theirs * 1000.0
+    );
+    Ok(ours / theirs)
+}
+
+/// `delete` wants a stopped container, and /bin/true takes its own time; the wait is not counted.
+fn wait_for_the_end(program: &Path, root: &Path, id: &str) -> Result<(), Failure> {
+    garboard_integration_tests::container::wait_until("the end of /bin/true", || {
+        garboard_integration_tests::processes::reap();
+        let output = Command::new(program)
+            .arg("--root")
+            .arg(root)
+            .args(["state", id])
+            .stdin(Stdio::null())
+            .output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).contains("\"stopped\""))
+    })
+}
+
+fn quiet(program: &Path, root: &Path, args: &[&str]) -> Result<(), Failure> {
+    // A file would be cheaper than a pipe, but /dev/null is what the container may keep.
+    let mut command = Command::new(program);
+    command
+        .arg("--root")
+        .arg(root)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if command.status()?.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!(
+            "{} {args:?} failed",
+            program.display()
+        )))
+    }
+}
+
+/// Joining a running container and executing /bin/true in it.
+pub fn exec(bench: &Bench) -> Result<f64, Failure> {
+    let c = bench.test.container(&Bundle::sleeper())?;
+    c.run_detached()?;
+    let pid = c.pid()?.to_string();
+    let cgroup = cgroups::named(&c.id)?
+        .first()
+        .ok_or_else(|| Failure::new("no cgroup"))?
+        .display()
+        .to_string();
+    let root = bench.test.runtime.root.display().to_string();
+    let ours = words(
+        &bench.test.runtime.program,
+        &["--root", &root, "exec", &c.id, "/bin/true"],
+    );
+    let floor = words(&bench.floor, &["exec", &pid, &cgroup, "/bin/true"]);
+    let times = hyperfine(
+        bench,
+        &[floor, ours],
+        if bench.quick { 50 } else { 100 },
+        false,
+    )?;
+    Ok(times[1] / times[0])
+}
+
+/// A start by the library, from a program that has 4 GB resident and from one that has little.
+pub fn start_from_large(bench: &Bench) -> Result<f64, Failure> {
+    let embedder = bench.test.runtime.program.with_file_name("embedder");
+    if !embedder.is_file() {
+        return Err(Failure::skip(
+            "needs the program `embedder`, which links the library",
+        ));
+    }
+    let c = bench.test.container(&Bundle::args(["/bin/true"]))?;
+    let rounds = if bench.quick { "20" } else { "100" };
+    let with = |ballast: &str| -> Result<f64, Failure> {
+        let mut command = Command::new(&embedder);
+        command
+            .arg(&bench.test.runtime.root)
+            .arg(&c.bundle)
+            .arg(ballast)
+            .arg(rounds);
+        let output = command.stdin(Stdio::null()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.trim().parse().map_err(|_| {
+            Failure::new(format!(
+                "embedder: {text} {}",
+                String::from_utf8_lossy(&output.stderr)
+            ))
+        })
+    };
+    let (small, large) = (with("1")?, with("4096")?);
+    println!("    medians in ms: small {small:.2}, large {large:.2}");
+    Ok(large / small)
+}
+
+/// The same command on one container: alone in its root, and among many.
+fn among_many(bench: &Bench, args: &[&str]) -> Result<f64, Failure> {
+    let others = if bench.quick { 100 } else { 1000 };
+    let alone = bench.test.container(&Bundle::sleeper())?;
+    alone.run_detached()?;
+    let crowd = bench.test.scratch("crowd")?;
+    let mut bundle = Bundle::sleeper();
+    bundle.config["linux"]["cgroupsPath"] = Value::Null;
+    let made: Vec<String> = (0..=others)
+        .map(|number| format!("n{number}-{}", bench.test.token))
+        .collect();
+    let first = bench.test.container(&Bundle::sleeper())?;
+    let outcome = fill(bench, &first, &crowd, &made).and_then(|()| {
+        let run = |root: &Path, id: &str| {
+            words(
+                &bench.test.runtime.program,
+                &[&["--root", &root.display().to_string()], args, &[id]].concat(),
+            )
+        };
+        let mut commands = vec![
+            run(&bench.test.runtime.root, &alone.id),
+            run(&crowd, &made[0]),
+        ];
+        if args[0] == "kill" {
+            commands
+                .iter_mut()
+                .for_each(|command| command.push_str(" WINCH"));
+        }
+        hyperfine(bench, &commands, if bench.quick { 50 } else { 100 }, false)
+    });
+    for id in &made {
+        quiet(
+            &bench.test.runtime.program,
+            &crowd,
+            &["delete", "--force", id],
+        )?;
+    }
+    let times = outcome?;
+    Ok(times[1] / times[0])
+}
+
+/// Creates a container for every id from one bundle; the first of them is started.
+fn fill(
+    bench: &Bench,
+    template: &Container<'_>,
+    root: &Path,
+    ids: &[String],
+) -> Result<(), Failure> {
+    let path = template.bundle.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    let bundle = template.bundle.display().to_string();
+    for id in ids {
+        config["linux"]["cgroupsPath"] = json!(format!("/{}/{id}", bench.test.token));
+        std::fs::write(&path, serde_json::to_vec(&config)?)?;
+        quiet(
+            &bench.test.runtime.program,
+            root,
+            &["create", "--bundle", &bundle, id],
+        )?;
+    }
+    quiet(&bench.test.runtime.program, root, &["start", &ids[0]])?;
+    std::thread::sleep(Duration::from_millis(100));
+    Ok(())
+}
+
+/// `state` of one container.
+pub fn state_among_many(bench: &Bench) -> Result<f64, Failure> {
+    among_many(bench, &["state"])
+}
+
+/// `kill` of one container, with a signal it ignores.
+pub fn kill_among_many(bench: &Bench) -> Result<f64, Failure> {
+    among_many(bench, &["kill"])
+}
