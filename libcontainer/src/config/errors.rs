@@ -71,6 +71,19 @@ impl From<ConfigErrors> for Error {
     }
 }
 
+/// A text of the user's in quotes, with its control characters escaped; a long one is cut.
+pub(super) fn quoted(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((cut, _)) => format!(
+            "{:?}... ({} bytes)",
+            text.get(..cut).unwrap_or_default(),
+            text.len()
+        ),
+        None => format!("{text:?}"),
+    }
+}
+
 /// Where the validation stands; becomes a [`Pointer`] only when something is wrong there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -156,14 +169,40 @@ impl Findings {
             .ok()
     }
 
-    /// The errors, if there are any.
-    pub(super) fn into_errors(self) -> Result<Vec<String>, ConfigErrors> {
-        if self.errors.is_empty() {
-            Ok(self.warnings)
-        } else {
-            Err(ConfigErrors(self.errors))
+    /// Drops what was found after the first `count` errors at, above or below the place of one of them.
+    pub(super) fn drop_consequences(&mut self, count: usize) {
+        let later = self.errors.split_off(count.min(self.errors.len()));
+        let causes = &self.errors;
+        let follows = |error: &ConfigError| {
+            causes
+                .iter()
+                .any(|cause| related(cause.pointer.as_str(), error.pointer.as_str()))
+        };
+        let own: Vec<_> = later.into_iter().filter(|error| !follows(error)).collect();
+        self.errors.extend(own);
+    }
+
+    /// The value with the warnings, or everything that is wrong.
+    pub(super) fn into_result<T>(
+        self,
+        value: Option<T>,
+        at: &Place<'_>,
+    ) -> Result<(T, Vec<String>), ConfigErrors> {
+        match value {
+            Some(value) if self.errors.is_empty() => Ok((value, self.warnings)),
+            None if self.errors.is_empty() => Err(ConfigErrors::one(at.pointer(), "invalid")),
+            _ => Err(ConfigErrors(self.errors)),
         }
     }
+}
+
+fn related(one: &str, other: &str) -> bool {
+    let below = |inner: &str, outer: &str| {
+        inner
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    below(one, other) || below(other, one)
 }
 
 #[cfg(test)]

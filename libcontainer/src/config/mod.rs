@@ -3,11 +3,18 @@
 //! Raw JSON types (`raw`) end here. Past this module there is no `Option` whose absence means a default, no tri-state, no unchecked path.
 //! Nothing in this module or below it makes a system call: facts about the machine come in as [`HostFacts`].
 
-#[allow(dead_code)] // the validation uses the rest
 mod errors;
 mod facts;
-#[allow(dead_code)]
+mod features;
+mod keys;
+mod mount_options;
+mod names;
+mod parse;
 mod path;
+mod raw;
+mod spec;
+mod validate;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -15,7 +22,10 @@ use std::path::PathBuf;
 
 pub use errors::{ConfigError, ConfigErrors};
 pub use facts::HostFacts;
+pub use features::features;
 pub use path::{BadPath, ContainerPath};
+pub use spec::default_spec;
+pub use walk::ignored_keys;
 
 /// A container, as the bundle asks for it.
 #[derive(Debug, Clone)]

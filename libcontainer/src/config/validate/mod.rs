@@ -1,0 +1,358 @@
+//! From what the JSON says to what it asks for: every rule about the content of a configuration.
+//!
+//! Pure. Each rule adds what it finds and goes on, so that one run names everything that is wrong. Where the kernel or the file system has the last
+//! word, nothing is guessed here: the launch finds out, with the same pointers.
+
+mod hooks;
+mod ids;
+mod linux;
+mod mounts;
+mod namespaces;
+mod process;
+mod resources;
+mod sysctl;
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::path::Path;
+
+use super::errors::{Findings, Place, quoted};
+use super::names::{self, lookup};
+use super::path::host_path;
+use super::{Config, ContainerPath, HostFacts, Namespace, Root, raw};
+
+pub(super) use process::process;
+
+/// Checks a whole `config.json`; `None` if something is wrong with it.
+pub(super) fn config(
+    raw: &raw::Spec<'_>,
+    bundle: &Path,
+    at: &Place<'_>,
+    facts: &HostFacts,
+    found: &mut Findings,
+) -> Option<Config> {
+    let no_linux = raw::Linux::default();
+    let linux = raw.linux.as_ref().unwrap_or(&no_linux);
+    let linux_at = at.key("linux");
+
+    let oci_version = oci_version(raw.oci_version.as_deref(), &at.key("ociVersion"), found);
+    let root = root(raw, linux, bundle, at, found);
+    let process = match &raw.process {
+        Some(raw) => process(raw, &at.key("process"), facts, found),
+        None => {
+            found.error(&at.key("process"), "process property must not be empty");
+            None
+        }
+    };
+    let (namespaces, id_maps) = namespaces::namespaces(
+        linux,
+        process.as_ref().map(|process| &process.user),
+        at,
+        facts,
+        found,
+    );
+    let config = Config {
+        hostname: uts_name(
+            raw.hostname.as_deref(),
+            "hostname",
+            &namespaces.uts,
+            at,
+            found,
+        ),
+        domainname: uts_name(
+            raw.domainname.as_deref(),
+            "domainname",
+            &namespaces.uts,
+            at,
+            found,
+        ),
+        time_offsets: namespaces::time_offsets(
+            linux.time_offsets.as_ref(),
+            &namespaces.time,
+            &linux_at.key("timeOffsets"),
+            found,
+        ),
+        mounts: mounts::mounts(
+            raw.mounts.as_deref().unwrap_or_default(),
+            bundle,
+            &id_maps,
+            &at.key("mounts"),
+            facts,
+            found,
+        ),
+        devices: linux::devices(
+            linux.devices.as_deref().unwrap_or_default(),
+            &linux_at.key("devices"),
+            found,
+        ),
+        masked_paths: paths(
+            linux.masked_paths.as_deref(),
+            &linux_at.key("maskedPaths"),
+            found,
+        ),
+        readonly_paths: paths(
+            linux.readonly_paths.as_deref(),
+            &linux_at.key("readonlyPaths"),
+            found,
+        ),
+        mount_label: process::selinux_label(
+            linux.mount_label.as_deref(),
+            &linux_at.key("mountLabel"),
+            facts,
+            found,
+        ),
+        sysctl: sysctl::sysctl(
+            linux.sysctl.as_ref(),
+            &namespaces,
+            &linux_at.key("sysctl"),
+            found,
+        ),
+        hooks: hooks::hooks(raw.hooks.as_ref(), &at.key("hooks"), found),
+        annotations: annotations(raw.annotations.as_ref(), &at.key("annotations"), found),
+        personality: linux
+            .personality
+            .as_ref()
+            .and_then(|raw| linux::personality(raw, &linux_at.key("personality"), found)),
+        memory_policy: linux
+            .memory_policy
+            .as_ref()
+            .and_then(|raw| linux::memory_policy(raw, &linux_at.key("memoryPolicy"), found)),
+        net_devices: linux::net_devices(
+            linux.net_devices.as_ref(),
+            &namespaces.network,
+            &linux_at.key("netDevices"),
+            facts,
+            found,
+        ),
+        cgroup: resources::cgroup(linux, &linux_at, found),
+        oci_version: oci_version?,
+        root: root?,
+        process: process?,
+        namespaces,
+        id_maps,
+        warnings: Vec::new(),
+    };
+    needs_mount_namespace(&config, at, found);
+    Some(config)
+}
+
+/// Any 1.x.y: the specification's minor versions only add keys, so a newer one is a warning.
+fn oci_version(raw: Option<&str>, at: &Place<'_>, found: &mut Findings) -> Option<String> {
+    let Some(version) = raw.filter(|version| !version.is_empty()) else {
+        found.error(at, "ociVersion must be set");
+        return None;
+    };
+    match semantic_version(version) {
+        None => found.error(at, format!("{} is no semantic version", quoted(version))),
+        Some((1, minor)) => {
+            if minor > 3 {
+                found.warn(format!(
+                    "ociVersion {version} is newer than 1.3.0: keys that it added have no effect"
+                ));
+            }
+        }
+        Some(_) => found.error(
+            at,
+            format!(
+                "version {} is not supported: garboard reads 1.0.0 to 1.3.x",
+                quoted(version)
+            ),
+        ),
+    }
+    Some(version.to_owned())
+}
+
+/// Major and minor number of a version by semver.org.
+fn semantic_version(version: &str) -> Option<(u32, u32)> {
+    let (version, build) = version.split_once('+').unwrap_or((version, "0"));
+    let (core, prerelease) = version.split_once('-').unwrap_or((version, "0"));
+    let word = |word: &str| {
+        !word.is_empty()
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    if !build.split('.').all(word) || !prerelease.split('.').all(word) {
+        return None;
+    }
+    let number = |text: &str| {
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit())
+            && (text == "0" || !text.starts_with('0'));
+        plain.then(|| text.parse::<u32>().ok()).flatten()
+    };
+    let mut numbers = core.split('.').map(number);
+    let (major, minor, _patch) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    numbers.next().is_none().then_some((major, minor))
+}
+
+fn root(
+    raw: &raw::Spec<'_>,
+    linux: &raw::Linux<'_>,
+    bundle: &Path,
+    at: &Place<'_>,
+    found: &mut Findings,
+) -> Option<Root> {
+    let word = linux
+        .rootfs_propagation
+        .as_deref()
+        .filter(|word| !word.is_empty());
+    let propagation = word.map(|word| lookup(names::PROPAGATIONS, word));
+    if let (Some(word), Some(None)) = (word, propagation) {
+        let message = format!("rootfsPropagation={} is not supported", quoted(word));
+        found.error(&at.key("linux").key("rootfsPropagation"), message);
+    }
+    let at = at.key("root");
+    let Some(root) = &raw.root else {
+        found.error(&at, "root must be specified");
+        return None;
+    };
+    let path = found.check(
+        &at.key("path"),
+        host_path(root.path.as_deref().unwrap_or_default(), bundle),
+    )?;
+    if path == Path::new("/") {
+        // The host's own root would be the container's, with all that is mounted below it.
+        found.warn("the container's root is the host's root directory");
+    }
+    Some(Root {
+        path,
+        readonly: root.readonly.unwrap_or_default(),
+        propagation: propagation.flatten().unwrap_or(names::DEFAULT_PROPAGATION),
+        propagation_asked: word.is_some(),
+    })
+}
+
+fn uts_name(
+    raw: Option<&str>,
+    key: &'static str,
+    uts: &Namespace,
+    at: &Place<'_>,
+    found: &mut Findings,
+) -> Option<CString> {
+    /// `__NEW_UTS_LEN` of the kernel.
+    const LONGEST: usize = 64;
+    let name = raw.filter(|name| !name.is_empty())?;
+    let at = at.key(key);
+    if *uts == Namespace::Host {
+        found.error(
+            &at,
+            format!("unable to set {key} without a private UTS namespace"),
+        );
+    }
+    if name.len() > LONGEST {
+        found.error(
+            &at,
+            format!(
+                "{} bytes are more than the 64 that the kernel takes",
+                name.len()
+            ),
+        );
+        return None;
+    }
+    text(name, &at, found)
+}
+
+/// A string for a system call.
+fn text(text: &str, at: &Place<'_>, found: &mut Findings) -> Option<CString> {
+    found.check(
+        at,
+        CString::new(text)
+            .map_err(|error| format!("contains a NUL byte at offset {}", error.nul_position())),
+    )
+}
+
+fn paths(
+    raw: Option<&[raw::Text<'_>]>,
+    at: &Place<'_>,
+    found: &mut Findings,
+) -> Vec<ContainerPath> {
+    let raw = raw.unwrap_or_default();
+    raw.iter()
+        .enumerate()
+        .filter_map(|(index, path)| found.check(&at.index(index), ContainerPath::parse(path)))
+        .collect()
+}
+
+fn annotations(
+    raw: Option<&raw::Map<'_, raw::Text<'_>>>,
+    at: &Place<'_>,
+    found: &mut Findings,
+) -> BTreeMap<String, String> {
+    let Some(raw) = raw else {
+        return BTreeMap::new();
+    };
+    if raw.keys().any(|key| key.is_empty()) {
+        found.error(&at.key(""), "an annotation's key must not be empty");
+    }
+    raw.iter()
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect()
+}
+
+/// Nothing is ever mounted in the runtime's own mount namespace.
+fn needs_mount_namespace(config: &Config, at: &Place<'_>, found: &mut Findings) {
+    if config.namespaces.mount != Namespace::Host {
+        return;
+    }
+    let linux = at.key("linux");
+    for (asked, at) in [
+        (config.masked_paths.is_empty(), linux.key("maskedPaths")),
+        (config.readonly_paths.is_empty(), linux.key("readonlyPaths")),
+    ] {
+        if !asked {
+            found.error(
+                &at,
+                "unable to restrict sys entries without a private MNT namespace",
+            );
+        }
+    }
+    if !config.mounts.is_empty() {
+        found.error(
+            &at.key("mounts"),
+            "unable to mount without a private MNT namespace",
+        );
+    }
+    if config.root.readonly {
+        found.error(
+            &at.key("root").key("readonly"),
+            "unable to make the root read-only without a private MNT namespace",
+        );
+    }
+    if config.root.propagation_asked {
+        found.error(
+            &linux.key("rootfsPropagation"),
+            "unable to change the propagation of the root without a private MNT namespace",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::semantic_version;
+
+    #[test]
+    fn versions_are_semantic() {
+        for (version, numbers) in [
+            ("1.0.0", Some((1, 0))),
+            ("1.3.0", Some((1, 3))),
+            ("1.0.2-dev", Some((1, 0))),
+            ("1.0.0-rc5+git.1", Some((1, 0))),
+            ("1.2.1+dev", Some((1, 2))),
+            ("2.0.0", Some((2, 0))),
+            ("0.9.0", Some((0, 9))),
+            ("1.0", None),
+            ("1", None),
+            ("1.0.0.0", None),
+            ("v1.0.0", None),
+            ("1.01.0", None),
+            ("1.0.0-", None),
+            ("1.0.0-a..b", None),
+            ("1.0.x", None),
+            ("+1.0.0", None),
+            ("1.99999999999.0", None),
+            (" 1.0.0", None),
+        ] {
+            assert_eq!(semantic_version(version), numbers, "{version}");
+        }
+    }
+}
