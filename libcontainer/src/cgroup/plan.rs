@@ -39,7 +39,7 @@ impl Place {
     }
 
     /// The keys under which runc's `cgroup_paths` lists this directory.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         let v2 = (self.version == Version::V2).then_some("");
         v2.into_iter()
             .chain(self.controllers.iter().map(String::as_str))
