@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use crate::config::Capabilities;
+use crate::config::Process;
 use crate::error::Pointer;
 
 /// How the container is to be created, beyond its `config.json`.
@@ -38,26 +38,32 @@ pub enum Start {
     AtOnce,
 }
 
-/// Facts about the machine and the caller that decide how a launch is done, never what it does.
+/// Facts about the machine and the caller that decide how a container is created, never what it is.
 #[derive(Debug, Clone)]
 pub struct PlanFacts {
+    pub process: ProcessFacts,
     /// The parent has CAP_SYS_ADMIN over its mount namespace: it clones the rootfs and every bind source. Else the stage does.
     pub privileged: bool,
     /// We run in a user namespace that is not the initial one: mknod is refused.
     pub in_userns: bool,
-    /// The parent's effective uid is not 0, or `/proc/self/setgroups` of the target user namespace says `deny`.
-    pub keep_groups: bool,
-    /// The clone itself puts the stage into its cgroup (cgroup2 files). Else the stage waits until it was placed.
-    pub into_cgroup: bool,
     /// How the container sees its cgroups.
     pub cgroup: CgroupFacts,
-    /// `/proc/sys/kernel/cap_last_cap`.
-    pub last_cap: u8,
     /// SELinux is on: mounts take the mount label.
     pub selinux: bool,
     /// `/proc/kcore` exists: `/dev/core` points to it.
     pub kcore: bool,
     pub joined: JoinedFacts,
+}
+
+/// The facts that exec needs too.
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessFacts {
+    /// `/proc/sys/kernel/cap_last_cap`.
+    pub last_cap: u8,
+    /// The parent's effective uid is not 0, or `/proc/self/setgroups` of the target user namespace says `deny`.
+    pub keep_groups: bool,
+    /// The clone itself puts the stage into its cgroup (cgroup2 files). Else the stage waits until it was placed.
+    pub into_cgroup: bool,
 }
 
 /// What the opened namespace files told.
@@ -97,19 +103,15 @@ pub struct Hierarchy {
 }
 
 /// A running container that a process is to be executed in.
-#[derive(Debug, Clone)]
-pub struct ExecTarget {
+#[derive(Debug, Clone, Copy)]
+pub struct ExecTarget<'a> {
     /// Names the session keyring.
-    pub id: String,
+    pub id: &'a str,
     /// CLONE_NEW* of the namespaces in which init differs from us; joined through its pidfd.
     pub namespaces: u32,
-    /// The container's init runs in a user namespace (the keyring's and groups' rules depend on it).
-    pub keep_groups: bool,
-    /// The container's own sets, for a process without `capabilities`.
-    pub capabilities: Capabilities,
-    /// The container's `process.oomScoreAdj`; that of the executed process is ignored, as runc does.
-    pub oom_score_adj: Option<i32>,
-    /// The keyring was made (no `--no-new-keyring` at create).
+    /// The container's own process: what the executed one does not say is taken from it.
+    pub container: &'a Process,
+    /// The container has a session keyring of its own (no `--no-new-keyring` at create).
     pub keyring: bool,
 }
 
@@ -118,7 +120,8 @@ pub struct ExecTarget {
 pub struct ExecRequest {
     /// Where the process came from: `process.json#`, or the command's own flags.
     pub document: Pointer,
+    /// Fds 3 to 3 + `preserve_fds` are handed to the program.
     pub preserve_fds: u32,
-    /// The caller's umask, for a process without one.
+    /// The caller's umask, for a process and a container without one.
     pub umask: u32,
 }

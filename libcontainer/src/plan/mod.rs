@@ -1,10 +1,26 @@
 //! The plan of a launch: everything a create, run or exec will do, decided before anything is touched.
 //!
 //! Pure: no function below makes a system call or can fail. What only the kernel can tell stands in the plan as a conditional step
-//! ([`OnError`]). The order of the steps is `order`'s business, the files beside it each know one subject.
+//! ([`OnError`]). The order of the steps is `order.rs`'s business, the files beside it each know one subject.
 
+mod cgroup_mounts;
+mod create;
+mod devices;
+mod draft;
+mod exec;
 mod facts;
+mod flags;
 mod form;
+mod hooks;
+mod identity;
+mod limits;
+mod mounts;
+mod namespaces;
+mod order;
+mod process;
+mod rootfs;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -16,7 +32,8 @@ use crate::config::IdMaps;
 use crate::error::Pointer;
 
 pub use facts::{
-    CgroupFacts, CreateRequest, ExecRequest, ExecTarget, Hierarchy, JoinedFacts, PlanFacts, Start,
+    CgroupFacts, CreateRequest, ExecRequest, ExecTarget, Hierarchy, JoinedFacts, PlanFacts,
+    ProcessFacts, Start,
 };
 pub use form::{Numbers, Owned, Text, Texts};
 
@@ -113,7 +130,7 @@ pub enum SlotSource {
         path: PathBuf,
         at: Pointer,
     },
-    /// The start fifo, opened so that neither side's absence blocks (O_PATH, or both ends).
+    /// The start fifo, opened for reading and writing: the stage's read then waits for the byte of `start`, never for an opener.
     StartFifo,
     /// The pidfd of the container's init.
     InitPidfd,

@@ -21,17 +21,19 @@ pub fn tree_propagation(flags: u64) -> Result<()> {
 }
 
 /// At `at`, the path that hooks know the rootfs by, or over `/` where it is empty: pivot_root only asks that the new root be a mount point.
-pub fn attach(tree: OwnedFd, at: &CStr) -> Result<OwnedFd> {
+pub fn attach(tree: impl AsFd, at: &CStr) -> Result<()> {
     let at = if at.is_empty() { c"/" } else { at };
-    move_mount(&tree, c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).on(Call::MoveMount)?;
+    move_mount(tree, c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).on(Call::MoveMount)?;
     // Modes of what we make are those of the plan; the container's own umask is set by a later step.
     umask(Mode::empty());
-    Ok(tree)
+    Ok(())
 }
 
 /// For a parent without privilege over its mount namespace.
 pub fn clone(path: &CStr, recursive: bool) -> Result<OwnedFd> {
-    attach(mount::clone_path(path, recursive)?, path)
+    let tree = mount::clone_path(path, recursive)?;
+    attach(&tree, path)?;
+    Ok(tree)
 }
 
 /// The old root is put over the new one and detached: no directory for it is needed, and nothing of the host stays reachable.

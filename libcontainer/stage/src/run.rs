@@ -244,7 +244,9 @@ impl<'p> Stage<'p> {
         match *step {
             Step::TreePropagation { flags } => root::tree_propagation(flags),
             Step::AttachRoot { root: slot, at } => {
-                self.root = Some(root::attach(self.take_slot(slot)?, at)?);
+                root::attach(self.slot(slot)?, at)?;
+                // Only now: where this place was refused, the plan names another.
+                self.root = Some(self.take_slot(slot)?);
                 Ok(())
             }
             Step::CloneRoot { path, recursive } => {
@@ -290,6 +292,7 @@ impl<'p> Stage<'p> {
                 console::open(self.root()?, self.channel()?, (rows, columns), bind_console)
             }
             Step::ReopenNull {} => {
+                self.ensure_root()?;
                 self.nulls = stdio::reopen_null(self.root()?)?;
                 Ok(())
             }

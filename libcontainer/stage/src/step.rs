@@ -89,7 +89,8 @@ steps! {
     12 Affinity { mask: F::Words }
     /// Brings `lo` up in a new network namespace.
     13 LoopbackUp {}
-    /// The parent runs prestart and createRuntime hooks (and moves network devices) now; waits for it.
+    /// The parent runs prestart and createRuntime hooks (and moves network devices) now; waits for it. Follows the mounts: a hook may add
+    /// its own below the rootfs.
     14 HostHooks {}
     /// close(2) of a slot that a container must not see.
     15 CloseSlot { slot: Slot }
@@ -174,7 +175,8 @@ steps! {
     58 User { uid: u32, gid: u32, groups: F::Words, keep_groups: bool }
     /// capset, then the ambient set.
     59 Capabilities { effective: u64, permitted: u64, inheritable: u64, ambient: u64 }
-    /// The label of the next exec, through `/proc/self/attr` of the procfs slot: `attribute` is `exec` or `apparmor/exec`; read back.
+    /// The label of the next exec, through `/proc/self/attr` of the procfs slot: `attribute` is `exec` or `apparmor/exec`,
+    /// `label` what is written (for AppArmor `exec PROFILE`); read back.
     60 ExecLabel { proc: Slot, attribute: F::Text, label: F::Text }
     /// prctl(PR_SET_NO_NEW_PRIVS).
     61 NoNewPrivileges {}

@@ -1,0 +1,356 @@
+//! The mounts of config.json, in its order: new file systems, binds, and changes to what stands already.
+
+use std::ffi::CString;
+use std::path::Path;
+
+use stage::step::Step;
+
+use super::create::Create;
+use super::flags::{
+    EPERM, MOUNT_ATTR__ATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MS_DIRSYNC, MS_I_VERSION,
+    MS_LAZYTIME, MS_MANDLOCK, MS_RDONLY, MS_SILENT, MS_SYNCHRONOUS,
+};
+use super::form::{Owned, Text, Texts};
+use super::{HandedSource, IdmapSource, cgroup_mounts, rootfs};
+use crate::config::{ContainerPath, Idmap, Mount, MountKind};
+use crate::error::Pointer;
+
+/// fsconfig(2) takes strings of up to 255 bytes; an overlay's lowerdir is often longer.
+const FSCONFIG_MAX: usize = 255;
+
+/// What the target shows: attributes to set and to clear, on the mount and on everything below it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Attributes {
+    pub set: u64,
+    pub clear: u64,
+    pub recursive_set: u64,
+    pub recursive_clear: u64,
+}
+
+pub(super) fn all(c: &mut Create<'_>) {
+    for mount in &c.config.mounts {
+        let at = Pointer::CONFIG.key("mounts").index(mount.index);
+        match &mount.kind {
+            MountKind::Bind { source, recursive } => bind(c, mount, source, *recursive, &at),
+            MountKind::Filesystem { .. } => filesystem(c, mount, &at),
+            MountKind::Cgroup => cgroup_mounts::cgroup(c, mount, &at),
+            MountKind::Remount => remount(c, mount, &at),
+        }
+        // Each mount_setattr(2) takes one propagation type; the first went with the mount itself.
+        for &flags in mount.propagation.iter().skip(1) {
+            let target = rootfs::relative(&mount.target);
+            c.draft.push(&at, Step::Propagation { target, flags });
+        }
+    }
+    notify_socket(c);
+}
+
+fn first_propagation(mount: &Mount) -> u64 {
+    mount.propagation.first().copied().unwrap_or(0)
+}
+
+/// Read-only too early would be in the way of the mount points made inside: those mounts become read-only at the end (R18).
+pub(super) fn readonly_later(
+    c: &mut Create<'_>,
+    mount: &Mount,
+    is_tmpfs: bool,
+    at: &Pointer,
+) -> bool {
+    let later =
+        mount.attr_set & MOUNT_ATTR_RDONLY != 0 && (is_tmpfs || mount.target.as_bytes() == b"/dev");
+    if later {
+        c.readonly_last
+            .push((rootfs::relative(&mount.target), at.clone()));
+    }
+    later
+}
+
+// New file systems.
+
+fn filesystem(c: &mut Create<'_>, mount: &Mount, at: &Pointer) {
+    let MountKind::Filesystem {
+        fstype,
+        source,
+        flags,
+        data,
+        copy_up,
+    } = &mount.kind
+    else {
+        return;
+    };
+    let is_tmpfs = fstype.as_bytes() == b"tmpfs";
+    let mut attr_flags = (mount.attr_set & !mount.recursive_clear) | mount.recursive_set;
+    let mut flags = flags.clone();
+    if readonly_later(c, mount, is_tmpfs, at) {
+        attr_flags &= !MOUNT_ATTR_RDONLY;
+        flags.retain(|flag| *flag != "ro");
+    }
+    let mut data = data.clone();
+    data.extend(context(c, fstype.as_bytes()));
+    let target = rootfs::relative(&mount.target);
+    let propagation = first_propagation(mount);
+    let (fstype, source) = (Text(fstype.clone()), Text(source.clone()));
+    let step = if needs_mount_syscall(&flags, &data) {
+        Step::MountOld {
+            fstype,
+            source,
+            flags: superblock_flags(&flags),
+            data: joined(&data),
+            attr_flags,
+            target,
+            propagation,
+        }
+    } else {
+        let inherit_mode = is_tmpfs
+            && !data
+                .iter()
+                .any(|option| option.as_bytes().starts_with(b"mode="));
+        let options = flags
+            .iter()
+            .filter_map(|flag| CString::new(*flag).ok())
+            .chain(data)
+            .collect();
+        Step::MountNew {
+            fstype,
+            source,
+            options: Texts(options),
+            attr_flags,
+            target,
+            propagation,
+            copy_up: *copy_up,
+            inherit_mode,
+        }
+    };
+    c.draft.push(at, step);
+}
+
+/// With SELinux the files of a new file system get the container's label; procfs, sysfs and mqueue label their own.
+fn context(c: &Create<'_>, fstype: &[u8]) -> Option<CString> {
+    let label = c
+        .config
+        .mount_label
+        .as_ref()
+        .filter(|label| c.facts.selinux && !label.is_empty())?;
+    if matches!(fstype, b"proc" | b"sysfs" | b"mqueue") {
+        return None;
+    }
+    let text = [b"context=".as_slice(), label.as_bytes()].concat();
+    CString::new(text).ok()
+}
+
+/// fsconfig(2) knows no word for these, and has a shorter memory.
+fn needs_mount_syscall(flags: &[&str], data: &[CString]) -> bool {
+    flags
+        .iter()
+        .any(|flag| matches!(*flag, "silent" | "loud" | "iversion" | "noiversion"))
+        || data
+            .iter()
+            .any(|option| option.as_bytes().len() > FSCONFIG_MAX)
+}
+
+fn superblock_flags(words: &[&str]) -> u64 {
+    words.iter().fold(0, |flags, word| match *word {
+        "ro" => flags | MS_RDONLY,
+        "rw" => flags & !MS_RDONLY,
+        "sync" => flags | MS_SYNCHRONOUS,
+        "async" => flags & !MS_SYNCHRONOUS,
+        "dirsync" => flags | MS_DIRSYNC,
+        "mand" => flags | MS_MANDLOCK,
+        "nomand" => flags & !MS_MANDLOCK,
+        "lazytime" => flags | MS_LAZYTIME,
+        "nolazytime" => flags & !MS_LAZYTIME,
+        "silent" => flags | MS_SILENT,
+        "loud" => flags & !MS_SILENT,
+        "iversion" => flags | MS_I_VERSION,
+        "noiversion" => flags & !MS_I_VERSION,
+        _ => flags,
+    })
+}
+
+fn joined(data: &[CString]) -> Text {
+    let parts: Vec<&[u8]> = data.iter().map(|option| option.as_bytes()).collect();
+    Text::new(parts.join(&b','))
+}
+
+// Binds.
+
+fn bind(c: &mut Create<'_>, mount: &Mount, source: &Path, recursive: bool, at: &Pointer) {
+    let mut asked = Attributes {
+        set: mount.attr_set,
+        clear: mount.attr_clear,
+        recursive_set: mount.recursive_set,
+        recursive_clear: mount.recursive_clear,
+    };
+    let any_word = asked.set | asked.clear != 0;
+    if readonly_later(c, mount, false, at) {
+        asked.set &= !MOUNT_ATTR_RDONLY;
+    }
+    let asked = asked.with_whole_atime();
+    let exact = if any_word { asked.exactly() } else { asked };
+    let idmap = mount.idmap.as_ref();
+    let step = |c: &mut Create<'_>, attributes| {
+        bind_step(
+            c,
+            &Source {
+                path: source,
+                recursive,
+                idmap,
+            },
+            &mount.target,
+            attributes,
+            first_propagation(mount),
+            at,
+        )
+    };
+    let first = step(c, exact);
+    if exact.clear == asked.clear {
+        c.draft.push(at, first);
+    } else {
+        // A parent user namespace has locked some flags of the source. They stay; only to clear one by name is an error (runc's rule).
+        let second = step(c, asked);
+        c.draft.push_instead(at, first, [EPERM, 0, 0, 0], second);
+    }
+}
+
+/// What is bound.
+pub(super) struct Source<'a> {
+    pub path: &'a Path,
+    pub recursive: bool,
+    pub idmap: Option<&'a Idmap>,
+}
+
+/// The bind of a host path: through a clone that the parent makes, or by the stage where the parent has no privilege. An id-mapped
+/// one is always the parent's: the stage could make none.
+pub(super) fn bind_step(
+    c: &mut Create<'_>,
+    source: &Source<'_>,
+    target: &ContainerPath,
+    attributes: Attributes,
+    propagation: u64,
+    at: &Pointer,
+) -> Step<Owned> {
+    let target = rootfs::relative(target);
+    let Attributes {
+        set: attr_set,
+        clear: attr_clear,
+        recursive_set,
+        recursive_clear,
+    } = attributes;
+    if !c.facts.privileged && source.idmap.is_none() {
+        let path = Text::path(source.path);
+        let recursive = source.recursive;
+        return Step::BindPath {
+            source: path,
+            recursive,
+            target,
+            attr_set,
+            attr_clear,
+            recursive_set,
+            recursive_clear,
+            propagation,
+        };
+    }
+    let idmap = source.idmap.map(|idmap| IdmapSource {
+        maps: idmap.maps.clone(),
+        recursive: idmap.recursive,
+    });
+    let source = HandedSource::Bind {
+        path: source.path.to_owned(),
+        recursive: source.recursive,
+        propagation: rootfs::clone_propagation(c),
+        idmap,
+        at: at.clone(),
+    };
+    let source = c.draft.handed(source);
+    Step::Bind {
+        source,
+        target,
+        attr_set,
+        attr_clear,
+        recursive_set,
+        recursive_clear,
+        propagation,
+    }
+}
+
+impl Attributes {
+    /// mount_setattr(2) changes the access time kind only when the whole field is cleared too.
+    fn with_whole_atime(mut self) -> Attributes {
+        if (self.set | self.clear) & MOUNT_ATTR__ATIME != 0 {
+            self.clear |= MOUNT_ATTR__ATIME;
+        }
+        if (self.recursive_set | self.recursive_clear) & MOUNT_ATTR__ATIME != 0 {
+            self.recursive_clear |= MOUNT_ATTR__ATIME;
+        }
+        self
+    }
+
+    /// The words given and nothing else, as `mount --bind -o` means them: what was not asked for is cleared. Access times are left as
+    /// they are unless one of their words was given, as mount(2)'s remount does.
+    fn exactly(mut self) -> Attributes {
+        let mut others = MOUNT_ATTR_RDONLY
+            | MOUNT_ATTR_NOSUID
+            | MOUNT_ATTR_NODEV
+            | MOUNT_ATTR_NOEXEC
+            | MOUNT_ATTR_NOSYMFOLLOW;
+        if (self.set | self.clear) & (MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME) != 0 {
+            others |= MOUNT_ATTR_NODIRATIME | MOUNT_ATTR__ATIME;
+        }
+        self.clear |= others & !(self.set & !MOUNT_ATTR__ATIME);
+        self
+    }
+}
+
+/// `remount`: what stands at the target is changed, only by the words given.
+fn remount(c: &mut Create<'_>, mount: &Mount, at: &Pointer) {
+    let Attributes {
+        set,
+        clear,
+        recursive_set,
+        recursive_clear,
+    } = Attributes {
+        set: mount.attr_set,
+        clear: mount.attr_clear,
+        recursive_set: mount.recursive_set,
+        recursive_clear: mount.recursive_clear,
+    }
+    .with_whole_atime();
+    let target = rootfs::relative(&mount.target);
+    c.draft.push(
+        at,
+        Step::Remount {
+            target,
+            attr_set: set,
+            attr_clear: clear,
+            recursive_set,
+            recursive_clear,
+        },
+    );
+    if let Some(&flags) = mount.propagation.first() {
+        let target = rootfs::relative(&mount.target);
+        c.draft.push(at, Step::Propagation { target, flags });
+    }
+}
+
+/// The container's notify socket; `start` listens on the host's side of the directory.
+fn notify_socket(c: &mut Create<'_>) {
+    let Some(directory) = &c.request.notify_dir else {
+        return;
+    };
+    let at = Pointer::fixed("$NOTIFY_SOCKET");
+    let Ok(target) = ContainerPath::parse("/run/notify") else {
+        return;
+    };
+    let attributes = Attributes {
+        set: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+        ..Attributes::default()
+    };
+    let source = Source {
+        path: directory,
+        recursive: false,
+        idmap: None,
+    };
+    let step = bind_step(c, &source, &target, attributes, 0, &at);
+    c.draft.push(&at, step);
+}
