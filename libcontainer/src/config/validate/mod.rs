@@ -10,6 +10,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod resources;
+mod scheduling;
 mod sysctl;
 
 use std::collections::BTreeMap;

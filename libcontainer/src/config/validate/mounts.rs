@@ -102,6 +102,15 @@ impl Rules<'_> {
         if options.copy_up && (fstype != "tmpfs" || bind.is_some()) {
             found.error(&options_at, "tmpcopyup is for tmpfs only");
         }
+        if options.remount || bind.is_some() {
+            // These are of the superblock, which neither a bind mount nor a change of attributes touches.
+            for flag in options.flags.iter().filter(|flag| **flag != "ro") {
+                found.warn(format!(
+                    "{}: {flag} has no effect on a bind mount or a remount",
+                    options_at.pointer()
+                ));
+            }
+        }
         if options.remount {
             if !options.data.is_empty() {
                 found.error(

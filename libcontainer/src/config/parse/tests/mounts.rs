@@ -98,6 +98,16 @@ fn options_become_attributes_flags_and_data() {
 }
 
 #[test]
+fn superblock_flags_of_a_bind_mount_are_warned_of() {
+    let bind = json!({"destination": "/x", "source": "/s", "options": ["bind", "ro", "sync"]});
+    let config = parsed(&[("/mounts/-", bind)]);
+    assert_eq!(
+        config.warnings,
+        ["config.json#/mounts/7/options: sync has no effect on a bind mount or a remount"]
+    );
+}
+
+#[test]
 fn over_proc_only_what_belongs_there() {
     for value in [
         json!({"destination": "/proc", "type": "proc"}),
