@@ -19,7 +19,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt
 all: build
 
 build:
-	$(CARGO) build --locked --release --target $(TARGET) -p garboard
+	$(CARGO) build --locked --release --target $(TARGET) -p garboard-runtime-cli
 
 # What Debian has and a fresh machine may lack. apt is asked only if something is missing.
 PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap

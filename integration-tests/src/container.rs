@@ -35,6 +35,11 @@ impl<'t> Container<'t> {
         self.launch_command("run", flags)
     }
 
+    /// `create` or `run`, by its name; not yet run.
+    pub fn create_or_run(&self, verb: &str) -> Command {
+        self.launch_command(verb, &[])
+    }
+
     fn launch_command(&self, verb: &str, flags: &[&str]) -> Command {
         let mut command = self.test.runtime.command([verb]);
         command

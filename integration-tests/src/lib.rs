@@ -17,3 +17,4 @@ pub mod runner;
 pub mod runtime;
 pub mod sockets;
 pub mod sys;
+pub mod tracer;

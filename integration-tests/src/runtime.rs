@@ -163,6 +163,11 @@ impl Running {
         })
     }
 
+    /// Says that the caller has taken the child's status itself.
+    pub fn forget(self) {
+        hold(self.pid(), false);
+    }
+
     /// The process number of the command.
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()

@@ -1,0 +1,257 @@
+//! One line of the table: a command, whose calls, a strike, a place. And what is done for each point of it.
+
+use std::fmt::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use garboard_integration_tests::bundle::Bundle;
+use garboard_integration_tests::case::{Failure, Test};
+use garboard_integration_tests::container::{Container, wait_until};
+use garboard_integration_tests::leaks::Snapshot;
+use garboard_integration_tests::place::Place;
+use garboard_integration_tests::processes;
+use garboard_integration_tests::tracer::Ended;
+
+/// The programs that run inside: their calls are not counted.
+pub const USERS: [&str; 2] = ["sleep", "true"];
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+const STRIKES: [(&str, &str); 5] = [
+    ("kill", "kill"),
+    ("ENOMEM", "12"),
+    ("EIO", "5"),
+    ("ENOSPC", "28"),
+    ("EPERM", "1"),
+];
+
+/// A line of the table.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Where.
+    pub place: Place,
+    verb: &'static str,
+    scope: &'static str,
+    strike: usize,
+}
+
+/// What came of a line.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Calls that were struck.
+    pub points: u64,
+    /// Points after which something was left.
+    pub leaks: u64,
+    /// Points after which the command did not end.
+    pub hangs: u64,
+}
+
+/// The whole table.
+pub fn lines() -> Vec<Line> {
+    let mut all = Vec::new();
+    for place in [Place::V2, Place::Native] {
+        for (verb, scopes) in [
+            ("create", &["command", "stage"][..]),
+            ("start", &["command", "stage"]),
+            ("run", &["command", "stage"]),
+            ("exec", &["command", "stage"]),
+            ("delete", &["command"]),
+        ] {
+            for scope in scopes {
+                all.extend((0..STRIKES.len()).map(|strike| Line {
+                    place,
+                    verb,
+                    scope,
+                    strike,
+                }));
+            }
+        }
+    }
+    all
+}
+
+impl Line {
+    /// `v2 create command kill`.
+    pub fn name(&self) -> String {
+        format!(
+            "{} {} {} {}",
+            self.place, self.verb, self.scope, STRIKES[self.strike].0
+        )
+    }
+}
+
+/// Strikes at every `every`-th call until the command ends before the call comes.
+pub fn run(line: &Line, test: &Test, every: u64) -> Result<Tally, Failure> {
+    let program = if line.verb == "run" { "true" } else { "sleep" };
+    let c = test.container(&Bundle::args([program, "1000"]))?;
+    let mut tally = Tally::default();
+    // Each strike begins elsewhere, so that a thin pass as a whole meets more calls.
+    let mut at = 1 + line.strike as u64 % every;
+    let before = Snapshot::take()?;
+    loop {
+        prepare(line, &c)?;
+        let ended = strike(line, test, &c, at)?;
+        let struck = ended.as_ref().map(|ended| ended.struck);
+        let trouble = settle(line, test, &c, &before)?;
+        let mut text = String::new();
+        match (&struck, trouble.is_empty()) {
+            (None, _) => {
+                tally.hangs += 1;
+                let _ = write!(text, "hung {DEADLINE:?}");
+            }
+            (Some(_), false) => tally.leaks += 1,
+            (Some(_), true) => {}
+        }
+        if !text.is_empty() || !trouble.is_empty() {
+            let call = struck
+                .flatten()
+                .map_or_else(|| "?".to_owned(), |number| number.to_string());
+            println!(
+                "{} at {at} (system call {call}): {text}{}",
+                line.name(),
+                trouble.join("; ")
+            );
+            clear(test, &c)?;
+        }
+        if struck == Some(None) {
+            break;
+        }
+        tally.points += 1;
+        if tally.leaks + tally.hangs > 20 {
+            println!("{}: given up", line.name());
+            break;
+        }
+        at += every;
+    }
+    c.delete_force()?;
+    Ok(tally)
+}
+
+/// Brings the container into the status the command wants.
+fn prepare(line: &Line, c: &Container<'_>) -> Result<(), Failure> {
+    match line.verb {
+        "start" => c.create().map(drop),
+        "exec" if c.call("state", &[], &[])?.code() == 0 => Ok(()),
+        "exec" | "delete" => {
+            c.run_detached()?;
+            let pid = c.pid()?;
+            wait_until("the program", || {
+                Ok(processes::command_line(pid).starts_with("sleep"))
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs the command under the tracer; none if it did not end in time.
+fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<Option<Ended>, Failure> {
+    let report = test.dir.join("report");
+    let _ = std::fs::remove_file(&report);
+    let attach = if (line.verb, line.scope) == ("start", "stage") {
+        c.pid()?
+    } else {
+        0
+    };
+    let traced = match line.verb {
+        "create" | "run" => c.create_or_run(line.verb),
+        "start" => c.command("start", &[], &[]),
+        "exec" => c.command("exec", &[], &["true"]),
+        _ => c.command("delete", &["--force"], &[]),
+    };
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--trace").arg(&report).args([
+        line.scope,
+        STRIKES[line.strike].1,
+        &at.to_string(),
+        &attach.to_string(),
+    ]);
+    command
+        .arg(traced.get_program())
+        .args(traced.get_args())
+        .stdin(Stdio::null());
+    let mut running = test.runtime.spawn(command)?;
+    let until = Instant::now() + DEADLINE;
+    while running.child.try_wait()?.is_none() {
+        if Instant::now() > until {
+            running.child.kill()?;
+            running.child.wait()?;
+            running.forget();
+            return Ok(None);
+        }
+        processes::reap_children_but(&[running.pid()].into());
+        std::thread::sleep(Duration::from_micros(300));
+    }
+    running.forget();
+    let text = std::fs::read_to_string(&report)
+        .map_err(|e| Failure::new(format!("the tracer did not report: {e}")))?;
+    let ended = Ended::from_json(&serde_json::from_str(&text)?);
+    std::fs::remove_file(&report)?;
+    ended
+        .map(Some)
+        .ok_or_else(|| Failure::new(format!("the tracer said {text}")))
+}
+
+/// Deletes by force and looks for what is left. An exec's container is kept, and must still run.
+fn settle(
+    line: &Line,
+    test: &Test,
+    c: &Container<'_>,
+    before: &Snapshot,
+) -> Result<Vec<String>, Failure> {
+    let until = Instant::now() + Duration::from_secs(1);
+    if line.verb == "exec" {
+        return settle_exec(c, until);
+    }
+    let outcome = c.call("delete", &["--force"], &[])?;
+    let mut trouble = Vec::new();
+    if outcome.code() != 0 {
+        trouble.push(format!("delete --force: {}", outcome.stderr().trim()));
+    }
+    loop {
+        let leaks = before.leaks_since(&test.token, &test.runtime.root)?;
+        if leaks.is_empty() {
+            break;
+        }
+        if Instant::now() > until {
+            trouble.extend(leaks);
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let _ = std::fs::remove_dir_all(&test.runtime.logs);
+    Ok(trouble)
+}
+
+fn settle_exec(c: &Container<'_>, until: Instant) -> Result<Vec<String>, Failure> {
+    let status = c.status()?;
+    if status != "running" {
+        return Ok(vec![format!("the container is {status}")]);
+    }
+    let init = c.pid()?;
+    loop {
+        processes::reap();
+        let others: Vec<_> = processes::descendants()
+            .into_iter()
+            .filter(|one| one.pid != init)
+            .collect();
+        if others.is_empty() {
+            return Ok(Vec::new());
+        }
+        if Instant::now() > until {
+            return Ok(others
+                .iter()
+                .map(|one| format!("process {} {} ({})", one.pid, one.comm, one.state))
+                .collect());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// After trouble: makes a clean start for the next point, by this program's own means.
+fn clear(test: &Test, c: &Container<'_>) -> Result<(), Failure> {
+    processes::end_descendants();
+    let _ = c.call("delete", &["--force"], &[])?;
+    garboard_integration_tests::cgroups::remove(&test.token)?;
+    let _ = std::fs::remove_dir_all(&test.runtime.root);
+    Ok(std::fs::create_dir_all(&test.runtime.root)?)
+}
