@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::ids;
+use super::{Input, ids};
 use crate::config::errors::{Findings, Place, quoted};
 use crate::config::names::{self, Nodes, lookup};
-use crate::config::{ContainerPath, Device, HostFacts, MemoryPolicy, Namespace, NetDevice, raw};
+use crate::config::{ContainerPath, Device, MemoryPolicy, Namespace, NetDevice, raw};
 
 const S_IFCHR: u32 = 0o020_000;
 const S_IFBLK: u32 = 0o060_000;
@@ -16,11 +16,9 @@ const MOST_MINOR: i64 = (1 << 20) - 1;
 /// MAX_NUMNODES of the largest kernels.
 const MOST_NODES: u32 = 1024;
 
-pub(super) fn devices(
-    raw: &[raw::Device<'_>],
-    at: &Place<'_>,
-    found: &mut Findings,
-) -> Vec<Device> {
+pub(super) fn devices(input: Input<'_>, found: &mut Findings) -> Vec<Device> {
+    let at = input.linux_at.key("devices");
+    let raw = input.linux.devices.as_deref().unwrap_or_default();
     raw.iter()
         .enumerate()
         .filter_map(|(index, raw)| device(index, raw, &at.index(index), found))
@@ -89,12 +87,12 @@ pub(super) fn device_number(
 pub(super) const MOST: (i64, i64) = (MOST_MAJOR, MOST_MINOR);
 
 pub(super) fn net_devices(
-    raw: Option<&raw::Map<'_, raw::NetDevice<'_>>>,
+    input: Input<'_>,
     network: &Namespace,
-    at: &Place<'_>,
-    facts: &HostFacts,
     found: &mut Findings,
 ) -> Vec<NetDevice> {
+    let at = &input.linux_at.key("netDevices");
+    let raw = input.linux.net_devices.as_ref();
     let Some(raw) = raw.filter(|raw| !raw.is_empty()) else {
         return Vec::new();
     };
@@ -104,7 +102,7 @@ pub(super) fn net_devices(
             "unable to move network devices without a private NET namespace",
         );
     }
-    if facts.unprivileged {
+    if input.facts.unprivileged {
         found.error(
             at,
             "network devices are not supported for rootless containers",
@@ -144,11 +142,9 @@ fn is_interface_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() < 16 && name.bytes().all(plain)
 }
 
-pub(super) fn memory_policy(
-    raw: &raw::MemoryPolicy<'_>,
-    at: &Place<'_>,
-    found: &mut Findings,
-) -> Option<MemoryPolicy> {
+pub(super) fn memory_policy(input: Input<'_>, found: &mut Findings) -> Option<MemoryPolicy> {
+    let at = input.linux_at.key("memoryPolicy");
+    let raw = input.linux.memory_policy.as_ref()?;
     let name = raw.mode.as_deref().unwrap_or_default();
     let mode = lookup(names::MEMORY_MODES, name)
         .ok_or_else(|| format!("invalid memory policy mode {}", quoted(name)));
@@ -192,11 +188,9 @@ pub(super) fn memory_policy(
     })
 }
 
-pub(super) fn personality(
-    raw: &raw::Personality<'_>,
-    at: &Place<'_>,
-    found: &mut Findings,
-) -> Option<u64> {
+pub(super) fn personality(input: Input<'_>, found: &mut Findings) -> Option<u64> {
+    let at = input.linux_at.key("personality");
+    let raw = input.linux.personality.as_ref()?;
     if raw.flags.as_deref().is_some_and(|flags| !flags.is_empty()) {
         found.error(
             &at.key("flags"),

@@ -20,112 +20,60 @@ use std::path::Path;
 use super::errors::{Findings, Place, quoted};
 use super::names::{self, lookup};
 use super::path::host_path;
-use super::{Config, ContainerPath, HostFacts, Namespace, Root, raw};
+use super::{Config, ContainerPath, HostFacts, Namespace, Process, Root, raw};
 
 pub(super) use process::process;
 
+/// What every rule may look at.
+#[derive(Clone, Copy)]
+struct Input<'a> {
+    spec: &'a raw::Spec<'a>,
+    linux: &'a raw::Linux<'a>,
+    bundle: &'a Path,
+    facts: &'a HostFacts,
+    /// The place of the whole document, and that of its `linux`.
+    at: &'a Place<'a>,
+    linux_at: &'a Place<'a>,
+}
+
 /// Checks a whole `config.json`; `None` if something is wrong with it.
 pub(super) fn config(
-    raw: &raw::Spec<'_>,
+    spec: &raw::Spec<'_>,
     bundle: &Path,
     at: &Place<'_>,
     facts: &HostFacts,
     found: &mut Findings,
 ) -> Option<Config> {
     let no_linux = raw::Linux::default();
-    let linux = raw.linux.as_ref().unwrap_or(&no_linux);
-    let linux_at = at.key("linux");
-
-    let oci_version = oci_version(raw.oci_version.as_deref(), &at.key("ociVersion"), found);
-    let root = root(raw, linux, bundle, at, found);
-    let process = match &raw.process {
-        Some(raw) => process(raw, &at.key("process"), facts, found),
-        None => {
-            found.error(&at.key("process"), "process property must not be empty");
-            None
-        }
-    };
-    let (namespaces, id_maps) = namespaces::namespaces(
-        linux,
-        process.as_ref().map(|process| &process.user),
-        at,
+    let input = Input {
+        spec,
+        linux: spec.linux.as_ref().unwrap_or(&no_linux),
+        bundle,
         facts,
-        found,
-    );
+        at,
+        linux_at: &at.key("linux"),
+    };
+    let oci_version = oci_version(input, found);
+    let root = root(input, found);
+    let process = container_process(input, found);
+    let user = process.as_ref().map(|process| &process.user);
+    let (namespaces, id_maps) = namespaces::namespaces(input, user, found);
     let config = Config {
-        hostname: uts_name(
-            raw.hostname.as_deref(),
-            "hostname",
-            &namespaces.uts,
-            at,
-            found,
-        ),
-        domainname: uts_name(
-            raw.domainname.as_deref(),
-            "domainname",
-            &namespaces.uts,
-            at,
-            found,
-        ),
-        time_offsets: namespaces::time_offsets(
-            linux.time_offsets.as_ref(),
-            &namespaces.time,
-            &linux_at.key("timeOffsets"),
-            found,
-        ),
-        mounts: mounts::mounts(
-            raw.mounts.as_deref().unwrap_or_default(),
-            bundle,
-            &id_maps,
-            &at.key("mounts"),
-            facts,
-            found,
-        ),
-        devices: linux::devices(
-            linux.devices.as_deref().unwrap_or_default(),
-            &linux_at.key("devices"),
-            found,
-        ),
-        masked_paths: paths(
-            linux.masked_paths.as_deref(),
-            &linux_at.key("maskedPaths"),
-            found,
-        ),
-        readonly_paths: paths(
-            linux.readonly_paths.as_deref(),
-            &linux_at.key("readonlyPaths"),
-            found,
-        ),
-        mount_label: process::selinux_label(
-            linux.mount_label.as_deref(),
-            &linux_at.key("mountLabel"),
-            facts,
-            found,
-        ),
-        sysctl: sysctl::sysctl(
-            linux.sysctl.as_ref(),
-            &namespaces,
-            &linux_at.key("sysctl"),
-            found,
-        ),
-        hooks: hooks::hooks(raw.hooks.as_ref(), &at.key("hooks"), found),
-        annotations: annotations(raw.annotations.as_ref(), &at.key("annotations"), found),
-        personality: linux
-            .personality
-            .as_ref()
-            .and_then(|raw| linux::personality(raw, &linux_at.key("personality"), found)),
-        memory_policy: linux
-            .memory_policy
-            .as_ref()
-            .and_then(|raw| linux::memory_policy(raw, &linux_at.key("memoryPolicy"), found)),
-        net_devices: linux::net_devices(
-            linux.net_devices.as_ref(),
-            &namespaces.network,
-            &linux_at.key("netDevices"),
-            facts,
-            found,
-        ),
-        cgroup: resources::cgroup(linux, &linux_at, found),
+        hostname: hostname(input, &namespaces.uts, found),
+        domainname: domainname(input, &namespaces.uts, found),
+        time_offsets: namespaces::time_offsets(input, &namespaces.time, found),
+        mounts: mounts::mounts(input, &id_maps, found),
+        devices: linux::devices(input, found),
+        masked_paths: masked_paths(input, found),
+        readonly_paths: readonly_paths(input, found),
+        mount_label: mount_label(input, found),
+        sysctl: sysctl::sysctl(input, &namespaces, found),
+        hooks: hooks::hooks(spec.hooks.as_ref(), &at.key("hooks"), found),
+        annotations: annotations(input, found),
+        personality: linux::personality(input, found),
+        memory_policy: linux::memory_policy(input, found),
+        net_devices: linux::net_devices(input, &namespaces.network, found),
+        cgroup: resources::cgroup(input.linux, input.linux_at, found),
         oci_version: oci_version?,
         root: root?,
         process: process?,
@@ -137,8 +85,56 @@ pub(super) fn config(
     Some(config)
 }
 
+fn container_process(input: Input<'_>, found: &mut Findings) -> Option<Process> {
+    let at = input.at.key("process");
+    match &input.spec.process {
+        Some(raw) => process(raw, &at, input.facts, found),
+        None => {
+            found.error(&at, "process property must not be empty");
+            None
+        }
+    }
+}
+
+fn hostname(input: Input<'_>, uts: &Namespace, found: &mut Findings) -> Option<CString> {
+    uts_name(
+        input.spec.hostname.as_deref(),
+        "hostname",
+        uts,
+        input.at,
+        found,
+    )
+}
+
+fn domainname(input: Input<'_>, uts: &Namespace, found: &mut Findings) -> Option<CString> {
+    uts_name(
+        input.spec.domainname.as_deref(),
+        "domainname",
+        uts,
+        input.at,
+        found,
+    )
+}
+
+fn masked_paths(input: Input<'_>, found: &mut Findings) -> Vec<ContainerPath> {
+    let at = input.linux_at.key("maskedPaths");
+    paths(input.linux.masked_paths.as_deref(), &at, found)
+}
+
+fn readonly_paths(input: Input<'_>, found: &mut Findings) -> Vec<ContainerPath> {
+    let at = input.linux_at.key("readonlyPaths");
+    paths(input.linux.readonly_paths.as_deref(), &at, found)
+}
+
+fn mount_label(input: Input<'_>, found: &mut Findings) -> Option<CString> {
+    let at = input.linux_at.key("mountLabel");
+    process::selinux_label(input.linux.mount_label.as_deref(), &at, input.facts, found)
+}
+
 /// Any 1.x.y: the specification's minor versions only add keys, so a newer one is a warning.
-fn oci_version(raw: Option<&str>, at: &Place<'_>, found: &mut Findings) -> Option<String> {
+fn oci_version(input: Input<'_>, found: &mut Findings) -> Option<String> {
+    let at = &input.at.key("ociVersion");
+    let raw = input.spec.oci_version.as_deref();
     let Some(version) = raw.filter(|version| !version.is_empty()) else {
         found.error(at, "ociVersion must be set");
         return None;
@@ -186,13 +182,14 @@ fn semantic_version(version: &str) -> Option<(u32, u32)> {
     numbers.next().is_none().then_some((major, minor))
 }
 
-fn root(
-    raw: &raw::Spec<'_>,
-    linux: &raw::Linux<'_>,
-    bundle: &Path,
-    at: &Place<'_>,
-    found: &mut Findings,
-) -> Option<Root> {
+fn root(input: Input<'_>, found: &mut Findings) -> Option<Root> {
+    let Input {
+        spec,
+        linux,
+        bundle,
+        at,
+        ..
+    } = input;
     let word = linux
         .rootfs_propagation
         .as_deref()
@@ -203,7 +200,7 @@ fn root(
         found.error(&at.key("linux").key("rootfsPropagation"), message);
     }
     let at = at.key("root");
-    let Some(root) = &raw.root else {
+    let Some(root) = &spec.root else {
         found.error(&at, "root must be specified");
         return None;
     };
@@ -274,12 +271,9 @@ fn paths(
         .collect()
 }
 
-fn annotations(
-    raw: Option<&raw::Map<'_, raw::Text<'_>>>,
-    at: &Place<'_>,
-    found: &mut Findings,
-) -> BTreeMap<String, String> {
-    let Some(raw) = raw else {
+fn annotations(input: Input<'_>, found: &mut Findings) -> BTreeMap<String, String> {
+    let at = input.at.key("annotations");
+    let Some(raw) = &input.spec.annotations else {
         return BTreeMap::new();
     };
     if raw.keys().any(|key| key.is_empty()) {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::{ids, text};
+use super::{Input, ids, text};
 use crate::config::errors::{Findings, Place, quoted};
 use crate::config::mount_options::Options;
 use crate::config::path::host_path;
-use crate::config::{BadPath, ContainerPath, HostFacts, IdMaps, Idmap, Mount, MountKind, raw};
+use crate::config::{BadPath, ContainerPath, IdMaps, Idmap, Mount, MountKind, raw};
 
 /// Files of procfs that may be covered; everything else below `/proc` decides what the runtime itself reads and writes there.
 const COVERABLE: &[&[u8]] = &[
@@ -22,20 +22,11 @@ const COVERABLE: &[&[u8]] = &[
     b"uptime",
 ];
 
-/// All mounts in their order.
-pub(super) fn mounts(
-    raw: &[raw::Mount<'_>],
-    bundle: &Path,
-    maps: &IdMaps,
-    at: &Place<'_>,
-    facts: &HostFacts,
-    found: &mut Findings,
-) -> Vec<Mount> {
-    let rules = Rules {
-        bundle,
-        maps,
-        facts,
-    };
+/// All mounts in their order; `maps` are those of the container's user namespace.
+pub(super) fn mounts(input: Input<'_>, maps: &IdMaps, found: &mut Findings) -> Vec<Mount> {
+    let at = input.at.key("mounts");
+    let raw = input.spec.mounts.as_deref().unwrap_or_default();
+    let rules = Rules { input, maps };
     raw.iter()
         .enumerate()
         .filter_map(|(index, raw)| rules.mount(index, raw, &at.index(index), found))
@@ -43,9 +34,8 @@ pub(super) fn mounts(
 }
 
 struct Rules<'a> {
-    bundle: &'a Path,
+    input: Input<'a>,
     maps: &'a IdMaps,
-    facts: &'a HostFacts,
 }
 
 impl Rules<'_> {
@@ -103,13 +93,7 @@ impl Rules<'_> {
             found.error(&options_at, "tmpcopyup is for tmpfs only");
         }
         if options.remount || bind.is_some() {
-            // These are of the superblock, which neither a bind mount nor a change of attributes touches.
-            for flag in options.flags.iter().filter(|flag| **flag != "ro") {
-                found.warn(format!(
-                    "{}: {flag} has no effect on a bind mount or a remount",
-                    options_at.pointer()
-                ));
-            }
+            superblock_flags_do_nothing(options, &options_at, found);
         }
         if options.remount {
             if !options.data.is_empty() {
@@ -121,17 +105,7 @@ impl Rules<'_> {
             return Some(MountKind::Remount);
         }
         if let Some(recursive) = bind {
-            if !options.data.is_empty() {
-                let words = quoted(&options.data.join(","));
-                found.error(
-                    &options_at,
-                    format!(
-                        "bind mounts cannot have any filesystem-specific options applied: {words}"
-                    ),
-                );
-            }
-            let source = found.check(&at.key("source"), host_path(source, self.bundle))?;
-            return Some(MountKind::Bind { source, recursive });
+            return self.bind(recursive, source, options, at, found);
         }
         match fstype {
             "" => {
@@ -155,9 +129,28 @@ impl Rules<'_> {
         }
     }
 
+    fn bind(
+        &self,
+        recursive: bool,
+        source: &str,
+        options: &Options<'_>,
+        at: &Place<'_>,
+        found: &mut Findings,
+    ) -> Option<MountKind> {
+        if !options.data.is_empty() {
+            let words = quoted(&options.data.join(","));
+            found.error(
+                &at.key("options"),
+                format!("bind mounts cannot have any filesystem-specific options applied: {words}"),
+            );
+        }
+        let source = found.check(&at.key("source"), host_path(source, self.input.bundle))?;
+        Some(MountKind::Bind { source, recursive })
+    }
+
     /// In a container without root's privileges an owner that is nobody would only show as EINVAL.
     fn mapped_owners(&self, options: &Options<'_>, at: &Place<'_>, found: &mut Findings) {
-        if !self.facts.unprivileged {
+        if !self.input.facts.unprivileged {
             return;
         }
         for word in &options.data {
@@ -194,7 +187,7 @@ impl Rules<'_> {
         if options.bind.is_none() && raw.fstype.as_deref() != Some("bind") {
             found.error(at, "id-mapped mounts are only supported for bind-mounts");
         }
-        if self.facts.unprivileged {
+        if self.input.facts.unprivileged {
             found.error(
                 at,
                 "id-mapped mounts are not supported for rootless containers",
@@ -214,6 +207,16 @@ impl Rules<'_> {
             maps,
             recursive: options.idmap == Some(true),
         })
+    }
+}
+
+/// They are of the superblock, which neither a bind mount nor a change of attributes touches; `ro` is of the mount as well.
+fn superblock_flags_do_nothing(options: &Options<'_>, at: &Place<'_>, found: &mut Findings) {
+    for flag in options.flags.iter().filter(|flag| **flag != "ro") {
+        found.warn(format!(
+            "{}: {flag} has no effect on a bind mount or a remount",
+            at.pointer()
+        ));
     }
 }
 

@@ -2,20 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ids;
+use super::{Input, ids};
 use crate::config::errors::{Findings, Place, quoted};
 use crate::config::path::host_path;
-use crate::config::{HostFacts, IdMaps, Namespace, Namespaces, TimeOffset, User, raw};
+use crate::config::{IdMaps, Namespace, Namespaces, TimeOffset, User, raw};
 
 /// The namespaces and the mappings; `user` is who the process will be, if that is known.
 pub(super) fn namespaces(
-    linux: &raw::Linux<'_>,
+    input: Input<'_>,
     user: Option<&User>,
-    document: &Place<'_>,
-    facts: &HostFacts,
     found: &mut Findings,
 ) -> (Namespaces, IdMaps) {
-    let at = document.key("linux");
+    let (linux, at) = (input.linux, input.linux_at);
     let namespaces = listed(
         linux.namespaces.as_deref().unwrap_or_default(),
         &at.key("namespaces"),
@@ -41,7 +39,7 @@ pub(super) fn namespaces(
                     found.error(at, "user namespace mappings specified, but user namespace isn't enabled in the config");
                 }
             }
-            if facts.unprivileged {
+            if input.facts.unprivileged {
                 found.error(
                     &at.key("namespaces"),
                     "rootless container requires user namespaces",
@@ -50,7 +48,7 @@ pub(super) fn namespaces(
         }
         Namespace::New => {
             if let Some(user) = user {
-                ids::process_ids_are_mapped(user, &maps, document, found);
+                ids::process_ids_are_mapped(user, &maps, input.at, found);
             }
         }
         Namespace::Path(..) if maps.uid.is_empty() != maps.gid.is_empty() => {
@@ -117,11 +115,12 @@ fn joined(path: &str, at: &Place<'_>, found: &mut Findings) -> PathBuf {
 
 /// In the order clock by clock; offsets of a joined namespace are fixed.
 pub(super) fn time_offsets(
-    raw: Option<&raw::Map<'_, raw::TimeOffset>>,
+    input: Input<'_>,
     namespace: &Namespace,
-    at: &Place<'_>,
     found: &mut Findings,
 ) -> Vec<TimeOffset> {
+    let at = &input.linux_at.key("timeOffsets");
+    let raw = input.linux.time_offsets.as_ref();
     let Some(raw) = raw.filter(|raw| !raw.is_empty()) else {
         return Vec::new();
     };

@@ -24,16 +24,7 @@ pub(super) fn scheduler(
         };
         found.error(&at.key("policy"), message);
     }
-    let mut flags = 0;
-    for (index, flag) in raw.flags.as_deref().unwrap_or_default().iter().enumerate() {
-        match lookup(names::SCHED_FLAGS, flag) {
-            Some(bit) => flags |= bit,
-            None => found.error(
-                &at.key("flags").index(index),
-                format!("unknown scheduler flag {}", quoted(flag)),
-            ),
-        }
-    }
+    let flags = scheduler_flags(raw, &at.key("flags"), found);
     let policy = policy?;
     let (nice, priority) = (
         raw.nice.unwrap_or_default(),
@@ -74,6 +65,20 @@ pub(super) fn scheduler(
         deadline,
         period,
     })
+}
+
+fn scheduler_flags(raw: &raw::Scheduler<'_>, at: &Place<'_>, found: &mut Findings) -> u64 {
+    let mut flags = 0;
+    for (index, flag) in raw.flags.as_deref().unwrap_or_default().iter().enumerate() {
+        match lookup(names::SCHED_FLAGS, flag) {
+            Some(bit) => flags |= bit,
+            None => found.error(
+                &at.index(index),
+                format!("unknown scheduler flag {}", quoted(flag)),
+            ),
+        }
+    }
+    flags
 }
 
 pub(super) fn io_priority(

@@ -2,9 +2,9 @@
 
 use std::ffi::CString;
 
-use super::text;
-use crate::config::errors::{Findings, Place, quoted};
-use crate::config::{Namespace, Namespaces, Sysctl, SysctlScope, raw};
+use super::{Input, text};
+use crate::config::errors::{Findings, quoted};
+use crate::config::{Namespace, Namespaces, Sysctl, SysctlScope};
 
 /// The parameters of an IPC namespace besides `fs.mqueue.*`.
 const IPC: &[&str] = &[
@@ -19,12 +19,14 @@ const IPC: &[&str] = &[
 ];
 
 pub(super) fn sysctl(
-    raw: Option<&raw::Map<'_, raw::Text<'_>>>,
+    input: Input<'_>,
     namespaces: &Namespaces,
-    at: &Place<'_>,
     found: &mut Findings,
 ) -> Vec<Sysctl> {
-    let Some(raw) = raw else { return Vec::new() };
+    let at = input.linux_at.key("sysctl");
+    let Some(raw) = &input.linux.sysctl else {
+        return Vec::new();
+    };
     let entries = raw.iter().filter_map(|(key, value)| {
         let at = at.key(key);
         let path = path(key);
