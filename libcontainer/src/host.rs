@@ -99,6 +99,14 @@ impl Host {
             .is_ok_and(|text| text.starts_with(b"Y"))
     }
 
+    /// Whether the kernel has `/proc/kcore`, to which `/dev/core` leads.
+    pub fn has_kcore(&self) -> bool {
+        self.proc_dir().is_ok_and(|proc| {
+            rustix::fs::accessat(proc, c"kcore", rustix::fs::Access::EXISTS, AtFlags::empty())
+                .is_ok()
+        })
+    }
+
     /// Whether SELinux is on: its filesystem is mounted at the usual place. Source: selinuxfs.
     pub fn selinux_enabled(&self) -> bool {
         const SELINUX_MAGIC: u64 = 0xf97c_ff8c;

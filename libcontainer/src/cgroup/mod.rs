@@ -139,6 +139,50 @@ impl Cgroup {
         Ok(())
     }
 
+    /// The same below the container's directories, for `exec --cgroup`: (controllers, path) for each hierarchy that one of them is bound
+    /// to, a path without controllers for all others.
+    pub fn place_below(&self, pid: i32, below: &[(Option<String>, String)]) -> Result<(), Error> {
+        for directory in &self.directories {
+            let named = below.iter().find(|(controllers, _)| {
+                controllers
+                    .as_deref()
+                    .is_some_and(|list| list.split(',').any(|name| directory.place.has(name)))
+            });
+            let chosen =
+                named.or_else(|| below.iter().find(|(controllers, _)| controllers.is_none()));
+            match chosen {
+                Some((_, path)) if !path.is_empty() => {
+                    directory.write(&format!("{path}/cgroup.procs"), pid.to_string().as_bytes())?
+                }
+                _ => directory.write("cgroup.procs", pid.to_string().as_bytes())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves `pid` out of a frozen v1 cgroup into its parent, where it can die. On cgroup2 a frozen process dies as it is.
+    pub fn evict(&self, pid: i32) -> Result<(), Error> {
+        for directory in self
+            .directories
+            .iter()
+            .filter(|directory| directory.place.has("freezer"))
+        {
+            directory.write("../cgroup.procs", pid.to_string().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// A directory below the container's own (v2).
+    pub fn open_below(&self, path: &str) -> Result<OwnedFd, Error> {
+        let top = self
+            .directories
+            .first()
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "the container has no cgroup"))?;
+        top.open_below(Path::new(path)).map_err(|errno| {
+            Refused::new("openat2", top.place.host_path().join(path), errno).into()
+        })
+    }
+
     /// For exec on a unified machine, when the container has made sub-cgroups and cloning into the top one failed with EBUSY: the cgroup
     /// that `init` is in now, which must lie below the container's. Errors: NotFound when it does not or init has gone.
     pub fn directory_of(&self, host: &Host, init: i32) -> Result<OwnedFd, Error> {

@@ -56,6 +56,11 @@ pub struct CgroupPlan {
 }
 
 impl CgroupPlan {
+    /// Whether the container's only directory is one of cgroup2, which can be cloned into.
+    pub fn is_unified(&self) -> bool {
+        matches!(self.places.as_slice(), [only] if only.is_unified())
+    }
+
     /// Applies the rules of [`super::path`] on this machine. Reads facts of the host only, and only those that the path needs.
     /// Errors: InvalidConfig for a path with `..` or the root's; Unsupported when no cgroup filesystem is mounted and real root asks.
     pub fn new(config: &config::Cgroup, id: &str, host: &Host) -> Result<CgroupPlan, Error> {

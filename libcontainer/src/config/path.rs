@@ -43,6 +43,11 @@ impl ContainerPath {
         cleaned(text)
     }
 
+    /// The container's `/`.
+    pub fn root() -> ContainerPath {
+        ContainerPath(c"/".to_owned())
+    }
+
     /// With its leading slash, for system calls.
     pub fn as_c_str(&self) -> &CStr {
         &self.0

@@ -158,6 +158,11 @@ pub struct IdmapSource {
     pub recursive: bool,
 }
 
+/// CLONE_NEW* of the namespaces that the configuration lists, new or by path.
+pub fn listed_namespaces(namespaces: &crate::config::Namespaces) -> u32 {
+    namespaces::listed(namespaces)
+}
+
 impl LaunchPlan {
     /// The buffer the stage reads. `fds` are the numbers that the slots have in the stage, in their order.
     pub fn encode(&self, fds: &[RawFd]) -> Vec<u8> {

@@ -38,6 +38,17 @@ fn kinds(namespaces: &Namespaces) -> impl Iterator<Item = (u32, &Namespace)> {
     .into_iter()
 }
 
+/// CLONE_NEW* of what the configuration lists, the user namespace included: what a later exec joins. A mount namespace is always there.
+pub(super) fn listed(namespaces: &Namespaces) -> u32 {
+    let user = match namespaces.user {
+        Namespace::Host => 0,
+        _ => CLONE_NEWUSER,
+    };
+    kinds(namespaces)
+        .filter(|(_, namespace)| !matches!(namespace, Namespace::Host))
+        .fold(user | CLONE_NEWNS, |flags, (kind, _)| flags | kind)
+}
+
 /// CLONE_NEW* of what is to be made.
 fn made(namespaces: &Namespaces) -> u32 {
     let made = kinds(namespaces)

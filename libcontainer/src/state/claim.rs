@@ -1,6 +1,7 @@
 //! An id that is taken while its container is being made: the directory, its lock and the intent. Removed on drop until committed.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use crate::error::Error;
 
@@ -32,6 +33,25 @@ impl Claim {
     /// Replaces the record.
     pub fn update(&mut self, record: Record) -> Result<(), Error> {
         self.entry().update(record)
+    }
+
+    pub fn id(&self) -> &str {
+        self.shared().id()
+    }
+
+    /// The container's directory on the host.
+    pub fn path(&self) -> &Path {
+        self.shared().path()
+    }
+
+    pub fn directory(&self) -> impl AsFd + '_ {
+        self.shared().directory()
+    }
+
+    fn shared(&self) -> &Entry {
+        self.entry
+            .as_ref()
+            .expect("a claim holds its entry until commit consumes it")
     }
 
     /// The container is made: the directory stays. The lock is held as long as the result lives.

@@ -58,6 +58,15 @@ pub struct Record {
     pub namespace_paths: BTreeMap<String, String>,
     /// When init dies, the kernel kills all others: the container has a pid namespace of its own.
     pub private_pid_namespace: bool,
+    /// CLONE_NEW* of the namespaces that config.json lists, new or by path: what exec joins.
+    #[serde(default)]
+    pub namespaces: u32,
+    /// The container has a session keyring of its own.
+    #[serde(default)]
+    pub keyring: bool,
+    /// Run by `start`, which reads no config.json.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<HookRecord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<HookRecord>,
     /// The name under which the pid file is written before it is renamed.
@@ -177,6 +186,9 @@ impl Record {
             cgroup_paths: BTreeMap::new(),
             namespace_paths: BTreeMap::new(),
             private_pid_namespace: false,
+            namespaces: 0,
+            keyring: false,
+            poststart: Vec::new(),
             poststop: Vec::new(),
             pid_file_temporary: None,
             notify: false,

@@ -263,6 +263,16 @@ impl Entry {
             .unwrap_or_else(|| rustix::process::geteuid().as_raw())
     }
 
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Gives the lock back.
+    pub fn unlock(&self) {
+        // It fails only for a bad fd; closing it frees the lock too.
+        let _ = flock(&self.dir, FlockOperation::Unlock);
+    }
+
     /// The container's directory on the host.
     pub fn path(&self) -> &Path {
         &self.path

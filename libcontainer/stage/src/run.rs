@@ -293,6 +293,7 @@ impl<'p> Stage<'p> {
             }
             Step::ReopenNull {} => {
                 self.ensure_root()?;
+                self.ensure_root()?;
                 self.nulls = stdio::reopen_null(self.root()?)?;
                 Ok(())
             }

@@ -1,0 +1,95 @@
+//! A bundle: a directory with a `config.json`. Its directory is opened once; the files in it are read through that fd.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+
+use crate::config::{Config, HostFacts};
+use crate::error::{Error, ErrorKind, Refused};
+use crate::kernel_file::retry;
+
+/// The largest config.json that is read, in bytes: a device or an endless file in its place must not fill our memory.
+const CONFIG_MAX: u64 = 64 << 20;
+
+/// An opened bundle.
+#[derive(Debug)]
+pub struct Bundle {
+    directory: OwnedFd,
+    path: PathBuf,
+}
+
+impl Bundle {
+    /// Opens the directory. A relative path is taken from the working directory, and made absolute for state and hooks.
+    /// Errors: NotFound, Refused.
+    pub fn open(path: &Path) -> Result<Bundle, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, path, flags, Mode::empty())
+            .map_err(|errno| Refused::new("open the bundle", path, errno))?;
+        let path = std::path::absolute(path).map_err(|error| {
+            Error::new(
+                ErrorKind::InvalidConfig,
+                format!("bundle {}: {error}", path.display()),
+            )
+        })?;
+        Ok(Bundle { directory, path })
+    }
+
+    /// Absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bytes of `config.json`. Errors: NotFound with runc's text; InvalidConfig when it is no regular file.
+    pub fn read(&self) -> Result<Vec<u8>, Error> {
+        let refused = |call: &'static str| {
+            let path = self.path.join("config.json");
+            move |errno: Errno| match errno {
+                Errno::NOENT => Error::new(
+                    ErrorKind::NotFound,
+                    "JSON specification file config.json not found",
+                ),
+                errno => Refused::new(call, path, errno).into(),
+            }
+        };
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = openat(&self.directory, c"config.json", flags, Mode::empty())
+            .map_err(refused("open"))?;
+        let stat = fstat(&file).map_err(refused("fstat"))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "config.json is not a regular file",
+            ));
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        if size > CONFIG_MAX {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("config.json has {size} bytes, more than {CONFIG_MAX}"),
+            ));
+        }
+        // One byte more than the size, so that a file of that size needs no second read to show its end.
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0) + 1];
+        let mut length = 0;
+        while length < bytes.len() {
+            match retry(|| rustix::io::read(file.as_fd(), &mut bytes[length..]))
+                .map_err(refused("read"))?
+            {
+                0 => break,
+                count => length += count,
+            }
+            if length as u64 == size {
+                break;
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
+    /// Reads and validates. Errors: every one of the file at once, each with its pointer.
+    pub fn parse(&self, facts: &HostFacts) -> Result<Config, Error> {
+        Ok(Config::parse(&self.read()?, &self.path, facts)?)
+    }
+}

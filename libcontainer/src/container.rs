@@ -1,0 +1,187 @@
+//! Handles: a container, a process executed in one, and what the library tells of them.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Refused};
+use crate::host::Host;
+use crate::launch;
+use crate::lifecycle;
+use crate::request::ExecRequest;
+use crate::state::{Entry, Status};
+use crate::sys;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// exit(2) with this status.
+    Exited(i32),
+    /// Killed by this signal.
+    Signaled(i32),
+}
+
+impl ExitStatus {
+    /// What a shell says: the status, or 128 and the signal.
+    pub fn code(self) -> i32 {
+        match self {
+            ExitStatus::Exited(code) => code,
+            ExitStatus::Signaled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// A container at one moment, as `state` prints it (runtime-spec runtime.md "State", and runc's additions).
+#[derive(Debug, Clone)]
+pub struct State {
+    pub oci_version: String,
+    pub id: String,
+    /// 0 when stopped.
+    pub pid: i32,
+    pub status: Status,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    /// RFC 3339 in UTC.
+    pub created: String,
+    pub annotations: BTreeMap<String, String>,
+    /// Whose container it is.
+    pub owner_uid: u32,
+}
+
+/// A container. The handle does not keep it alive: it exists until it is deleted.
+#[derive(Debug)]
+pub struct Container {
+    pub(crate) entry: Entry,
+    pub(crate) pid: i32,
+    /// `None`: init is gone, or never was.
+    pub(crate) pidfd: Option<OwnedFd>,
+    pub(crate) console: Option<OwnedFd>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Container {
+    pub fn id(&self) -> &str {
+        self.entry.id()
+    }
+
+    /// Init's pid in the caller's pid namespace; 0 when it is gone.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Init's pidfd; readable when init has ended.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What was done without, a sentence each: unknown capabilities, best-effort steps.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The master of init's terminal, if [`crate::Console::Master`] was asked for; the first call has it.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
+    }
+
+    /// The state now.
+    pub fn state(&self) -> Result<State, Error> {
+        lifecycle::state(&self.entry, &Host::new())
+    }
+
+    /// Lets a created container go on to its program, then runs the poststart hooks. Blocks for the hooks.
+    /// Errors: WrongStatus with runc's texts; Refused when a hook fails (init is killed then).
+    pub fn start(&self) -> Result<(), Error> {
+        lifecycle::start(&self.entry, &Host::new())
+    }
+
+    /// Sends `signal` to init. SIGKILL to a container without a pid namespace of its own kills every process in its cgroup.
+    /// `all`: a container that has stopped is no error. Errors: WrongStatus `container not running`.
+    pub fn kill(&self, signal: i32, all: bool) -> Result<(), Error> {
+        lifecycle::kill(&self.entry, &Host::new(), signal, all)
+    }
+
+    /// Executes a further process. Returns once its program was executed.
+    pub fn exec(&self, request: ExecRequest) -> Result<Exec, Error> {
+        lifecycle::exec(&self.entry, &Host::new(), request)
+    }
+
+    /// Blocks until init has ended. Errors: Unsupported when its status cannot be had: init is no child of this process (or the host
+    /// program took the status) and the kernel is older than 6.15.
+    pub fn wait(&self) -> Result<ExitStatus, Error> {
+        match &self.pidfd {
+            Some(pidfd) => wait(pidfd),
+            None => Err(Error::new(ErrorKind::WrongStatus, "container not running")),
+        }
+    }
+
+    /// Every process of the container, in the caller's pid namespace; `None` when its cgroup is gone.
+    pub fn processes(&self) -> Result<Option<Vec<i32>>, Error> {
+        lifecycle::processes(&self.entry)
+    }
+}
+
+/// A process executed in a container.
+#[derive(Debug)]
+pub struct Exec {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) console: Option<OwnedFd>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Exec {
+    /// In the caller's pid namespace.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// As for [`Container::warnings`].
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The terminal's master; the first call has it.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
+    }
+
+    /// Blocks until the process has ended; errors as [`Container::wait`].
+    pub fn wait(&self) -> Result<ExitStatus, Error> {
+        wait(&self.pidfd)
+    }
+}
+
+fn wait(pidfd: &OwnedFd) -> Result<ExitStatus, Error> {
+    // A child, if it is one and nobody is quicker; in any other case its end shows on the pidfd, and only the kernel knows the status.
+    if let Some(status) = launch::wait(pidfd)? {
+        return Ok(match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => ExitStatus::Exited(code),
+            (None, signal) => ExitStatus::Signaled(signal.unwrap_or(0)),
+        });
+    }
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    loop {
+        match poll(&mut fds, None) {
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Refused::call("poll(pidfd)", errno).into()),
+        }
+    }
+    match sys::exit_status_of_reaped(pidfd) {
+        Ok(status) if status & 0x7f == 0 => Ok(ExitStatus::Exited((status >> 8) & 0xff)),
+        Ok(status) => Ok(ExitStatus::Signaled(status & 0x7f)),
+        Err(_) => Err(Error::new(
+            ErrorKind::Unsupported,
+            "the exit status is lost: the process is not ours to wait for, or this program ignores SIGCHLD or waits for any child, \
+             and the kernel is older than 6.15 (PIDFD_GET_INFO)",
+        )),
+    }
+}

@@ -1,0 +1,71 @@
+//! Fds that engines want from us over a socket of theirs: the terminal's master and pidfds (COMPAT 5.4).
+//!
+//! One message: a payload that names what comes, and exactly one fd. go-runc and conmon check both.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, sendmsg, socket_with,
+};
+
+use crate::error::{Error, Refused};
+
+/// Sends `fd` with `payload` to the stream socket at `path`.
+pub fn send(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error> {
+    let refused = |call: &'static str| move |errno| Refused::new(call, path, errno);
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(refused("socket(AF_UNIX)"))?;
+    let directory;
+    let address = match SocketAddrUnix::new(path) {
+        Ok(address) => address,
+        // Longer than 107 bytes: by way of its directory's fd, as crun does.
+        Err(_) => {
+            directory = open_parent(path).map_err(refused("open"))?;
+            let name = path.file_name().unwrap_or_default();
+            let short = Path::new("/proc/self/fd")
+                .join(rustix::fd::AsRawFd::as_raw_fd(&directory).to_string())
+                .join(name);
+            SocketAddrUnix::new(&short).map_err(refused("connect"))?
+        }
+    };
+    connect(&socket, &address).map_err(refused("connect"))?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(
+        socket.as_fd(),
+        &[IoSlice::new(payload)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )
+    .map_err(refused("sendmsg(SCM_RIGHTS)"))?;
+    Ok(())
+}
+
+fn open_parent(path: &Path) -> rustix::io::Result<rustix::fd::OwnedFd> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    openat(
+        CWD,
+        parent,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+/// The name of the terminal whose master `fd` is, as the container sees it: `/dev/pts/0`.
+pub fn terminal_name(master: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
+    let name = rustix::pty::ptsname(master, Vec::new())
+        .map_err(|errno| Refused::call("ioctl(TIOCGPTN)", errno))?;
+    Ok(name.into_bytes())
+}

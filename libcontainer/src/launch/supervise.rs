@@ -1,0 +1,237 @@
+//! The conversation with a stage at work: its requests are answered in the order they come, until it is ready or gives up.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use stage::message::{Failure, ToParent, ToStage};
+use stage::step::Step;
+
+use super::channel::{self, Message};
+use super::{Child, Start, idmap, source};
+use crate::config::IdMaps;
+use crate::error::{Error, ErrorKind};
+use crate::host::Host;
+use crate::plan::{self, LaunchKind, LaunchPlan, OnError, Planned, Shape};
+use crate::sys::Spawned;
+
+/// What the parent does for a stage that asks.
+pub trait Parent {
+    /// The id maps of the container's user namespace.
+    fn id_maps(&self) -> &IdMaps;
+
+    /// Prestart and createRuntime hooks, and network devices; `pid` is the container's process.
+    fn host_hooks(&mut self, pid: i32) -> Result<(), Error>;
+
+    /// Resource limits, once the stage has made its last open.
+    fn limits(&mut self, pid: i32) -> Result<(), Error>;
+}
+
+impl Child<'_> {
+    /// Answers until the stage is ready; then everything that config.json can be wrong about has gone right. Returns the pid of the
+    /// process that will execute the program. Blocks as long as the stage works (hooks have their own timeouts).
+    pub fn supervise(&mut self, host: &Host, parent: &mut dyn Parent) -> Result<i32, Error> {
+        // The fork's child may speak before its parent's word of it has come.
+        let mut early: Option<Message> = None;
+        loop {
+            let known = self.init.is_some() || !self.plan.forks;
+            let message = match early.take_if(|_| known) {
+                Some(message) => message,
+                None => match self.receive()? {
+                    Some(message) => message,
+                    None => return Err(self.died()),
+                },
+            };
+            let kind = message
+                .bytes()
+                .first()
+                .copied()
+                .and_then(ToParent::from_byte);
+            let waits_for_init = matches!(
+                kind,
+                Some(ToParent::Ready | ToParent::WantHostHooks | ToParent::WantSource)
+            );
+            if waits_for_init && !known {
+                early = Some(message);
+                continue;
+            }
+            match kind {
+                Some(ToParent::Ready) => {
+                    let pid = self.pid()?;
+                    parent.limits(pid)?;
+                    return Ok(pid);
+                }
+                Some(ToParent::WantMaps) => {
+                    let pid = self.first_pid().ok_or_else(out_of_order)?;
+                    idmap::write_maps(host, pid, parent.id_maps())?;
+                    self.done(None)?;
+                }
+                Some(ToParent::WantHostHooks) => {
+                    parent.host_hooks(self.pid()?)?;
+                    self.done(None)?;
+                }
+                Some(ToParent::WantSource) => self.hand_over(host, &message)?,
+                Some(ToParent::Init) => self.take_init(message)?,
+                Some(ToParent::Console) => self.console = message.fd,
+                Some(ToParent::Note) => {
+                    if let Some(failure) = Failure::decode(message.bytes()) {
+                        self.warnings.push(warning(self.plan, &failure));
+                    }
+                }
+                Some(ToParent::Failure) => return Err(failure(self.plan, &message)),
+                None => return Err(out_of_order()),
+            }
+        }
+    }
+
+    fn receive(&self) -> Result<Option<Message>, Error> {
+        let silent = || match &self.patience {
+            Some(patience) => patience.check(self.pid().ok()),
+            None => Ok(()),
+        };
+        channel::receive(self.control()?, &silent)
+    }
+
+    /// The process that will execute the program.
+    fn pid(&self) -> Result<i32, Error> {
+        let process = self.init.as_ref().or(self.first.as_ref());
+        process.map(|process| process.pid).ok_or_else(out_of_order)
+    }
+
+    fn done(&self, fd: Option<OwnedFd>) -> Result<(), Error> {
+        channel::send(
+            self.control()?,
+            ToStage::Done,
+            fd.as_ref().map(OwnedFd::as_fd),
+        )
+    }
+
+    fn hand_over(&self, host: &Host, message: &Message) -> Result<(), Error> {
+        let &[_, low, high] = message.bytes() else {
+            return Err(out_of_order());
+        };
+        let index = usize::from(u16::from_le_bytes([low, high]));
+        let wanted = self.plan.handed.get(index).ok_or_else(out_of_order)?;
+        let own = self.pid()?;
+        let tree = source::open(wanted, |maps| {
+            if maps.uid.is_empty() && maps.gid.is_empty() {
+                idmap::user_namespace_of(host, own)
+            } else {
+                make_user_namespace(host, maps)
+            }
+        })?;
+        self.done(Some(tree))
+    }
+
+    /// The first stage has forked and leaves; CLONE_PARENT made the new process our child.
+    fn take_init(&mut self, message: Message) -> Result<(), Error> {
+        let &[_, a, b, c, d] = message.bytes() else {
+            return Err(out_of_order());
+        };
+        let pid = i32::try_from(u32::from_le_bytes([a, b, c, d])).map_err(|_| out_of_order())?;
+        let pidfd = message.fd.ok_or_else(out_of_order)?;
+        self.init = Some(Spawned { pid, pidfd });
+        if let Some(first) = self.first.take() {
+            super::wait(&first.pidfd)?;
+        }
+        Ok(())
+    }
+
+    /// EOF before *ready*: the stage was killed, by somebody or by the kernel.
+    fn died(&mut self) -> Error {
+        let process = self.init.take().or_else(|| self.first.take());
+        let status = process.and_then(|process| super::wait(&process.pidfd).ok().flatten());
+        let how = match status {
+            Some(status) if status.terminating_signal() == Some(9) => {
+                "killed by signal 9 (by the OOM killer, if the memory limit is too low)".to_owned()
+            }
+            Some(status) => match (status.terminating_signal(), status.exit_status()) {
+                (Some(signal), _) => format!("killed by signal {signal}"),
+                (None, code) => format!("exit status {}", code.unwrap_or(0)),
+            },
+            None => "status unknown: the host process took it".to_owned(),
+        };
+        Error::new(
+            ErrorKind::Internal,
+            format!(
+                "unable to start container process: container init died before it was ready: {how}"
+            ),
+        )
+    }
+}
+
+/// The error of a Failure message.
+pub fn failure(plan: &LaunchPlan, message: &Message) -> Error {
+    let first = message
+        .bytes()
+        .first()
+        .copied()
+        .and_then(ToParent::from_byte);
+    match Failure::decode(message.bytes()) {
+        Some(failure) if first == Some(ToParent::Failure) => render(plan, &failure),
+        _ => out_of_order(),
+    }
+}
+
+fn out_of_order() -> Error {
+    Error::new(ErrorKind::Internal, "unexpected message from the stage")
+}
+
+/// A user namespace with `maps`, for an idmapped mount. A stage with a plan of one step makes it, is asked for its file, and is killed.
+fn make_user_namespace(host: &Host, maps: &IdMaps) -> Result<OwnedFd, Error> {
+    struct Maps<'a>(&'a IdMaps);
+    impl Parent for Maps<'_> {
+        fn id_maps(&self) -> &IdMaps {
+            self.0
+        }
+        fn host_hooks(&mut self, _: i32) -> Result<(), Error> {
+            Ok(())
+        }
+        fn limits(&mut self, _: i32) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+    let step = |step| Planned {
+        step,
+        on_error: OnError::Fail,
+        at: crate::error::Pointer::CONFIG.key("mounts"),
+    };
+    let plan = LaunchPlan {
+        kind: LaunchKind::Create,
+        shape: Shape::NewUser,
+        clone_flags: 0,
+        into_cgroup: false,
+        slots: vec![plan::SlotSource::Control],
+        handed: Vec::new(),
+        steps: vec![step(Step::NewUser {}), step(Step::AwaitCommit {})],
+        needs_maps: true,
+        forks: false,
+        host_hooks: false,
+        console: false,
+        rlimits: Vec::new(),
+        preserved: 0,
+    };
+    let joined = super::Joined::default();
+    let start = Start {
+        host,
+        cgroup: None,
+        stdio: [None, None, None],
+        fifo: None,
+        init: None,
+        joined: &joined,
+    };
+    let mut child = Child::spawn(&plan, &start)?;
+    let pid = child.supervise(host, &mut Maps(maps))?;
+    idmap::user_namespace_of(host, pid)
+}
+
+fn render(plan: &LaunchPlan, failure: &Failure) -> Error {
+    Error::new(ErrorKind::Refused, warning(plan, failure))
+}
+
+fn warning(plan: &LaunchPlan, failure: &Failure) -> String {
+    let at = plan.steps.get(failure.step as usize);
+    format!(
+        "unable to start container process: {at:?} {} {}",
+        failure.call.name(),
+        crate::error::Errno(failure.errno)
+    )
+}

@@ -1,0 +1,388 @@
+//! create and run: validate, plan, record the intent, act, record the result. Each thing acquired is a guard until the last line.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, mkdirat};
+use stage::message::ToStage;
+
+use crate::bundle::Bundle;
+use crate::cgroup::{Cgroup, CgroupMounts, CgroupPlan};
+use crate::config::{Config, IdMaps, Namespace};
+use crate::container::Container;
+use crate::error::{Error, ErrorKind, Refused};
+use crate::handover;
+use crate::hooks::{self, HookKind};
+use crate::host::Host;
+use crate::launch::{self, Child, Joined, Launched, Parent};
+use crate::plan::{
+    self, CgroupFacts, CreateRequest, Hierarchy, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts,
+    Start,
+};
+use crate::request::{Console, CreateOptions};
+use crate::state::{
+    Claim, ContainerId, Entry, ExecDefaults, HookRecord, MovedNetDevice, ProcessId, Record,
+    StateDocument, Status, Store, temporary_pid_file, write_pid_file,
+};
+use crate::sys;
+
+/// Creates the container; with [`Start::AtOnce`] starts it too. The launch in order is in DESIGN.md 8 and ARCHITECTURE.md.
+pub fn create(
+    store: &Store,
+    id: &str,
+    bundle: &Path,
+    options: &CreateOptions,
+    start: Start,
+) -> Result<Container, Error> {
+    let host = Host::new();
+    let id = ContainerId::parse(id)?;
+    let bundle = Bundle::open(bundle)?;
+    let config = bundle.parse(&host.facts()?)?;
+    check_request(&config, options)?;
+    let joined = Joined::open(&config.namespaces)?;
+    let cgroup_plan = CgroupPlan::new(&config.cgroup, id.as_str(), &host)?;
+    let record = intent(&id, &host, &bundle, &config, &cgroup_plan, options)?;
+
+    let create = Create {
+        host: &host,
+        config: &config,
+        options,
+        joined: &joined,
+        cgroup_plan: &cgroup_plan,
+        bundle: &bundle,
+    };
+    let claim = store.claim(&record)?;
+    let undone = record.clone();
+    create.launch(claim, record, start).inspect_err(|_| {
+        // Best effort: the caller gets the error of the create. All the container had is gone by now, as poststop demands.
+        let state = StateDocument::new(&undone, Status::Stopped, None).to_json();
+        let _ = hooks::run_all(HookKind::Poststop, &config.hooks.poststop, &state);
+    })
+}
+
+struct Create<'a> {
+    host: &'a Host,
+    config: &'a Config,
+    options: &'a CreateOptions,
+    joined: &'a Joined,
+    cgroup_plan: &'a CgroupPlan,
+    bundle: &'a Bundle,
+}
+
+impl Create<'_> {
+    /// Everything with a side effect. The guards are dropped in the reverse of their order here: process, cgroup, state directory.
+    fn launch(
+        &self,
+        mut claim: Claim,
+        mut record: Record,
+        start: Start,
+    ) -> Result<Container, Error> {
+        let fifo = match start {
+            Start::AwaitFifo => Some(claim.make_fifo()?),
+            Start::AtOnce => None,
+        };
+        let plan = self.plan(&claim, start)?;
+        let mut cgroup = Cgroup::create(self.cgroup_plan, record.token.as_str())?;
+        if !self.config.hooks.create_container.is_empty() {
+            // The stage does not wait for us before it runs them, and nothing of the container runs outside its limits.
+            cgroup.set_devices(&self.config.cgroup.device_rules)?;
+        }
+        let mut child = self.spawn(&plan, &cgroup, fifo.as_ref())?;
+        // While the stage mounts, on the other core.
+        if self.config.hooks.create_container.is_empty() {
+            cgroup.set_devices(&self.config.cgroup.device_rules)?;
+        }
+        let mut answers = Answers {
+            host: self.host,
+            config: self.config,
+            record: &record,
+            limits: &plan.rlimits,
+        };
+        let pid = child.supervise(self.host, &mut answers)?;
+
+        let started = self.host.process(pid)?.map_or(0, |stat| stat.start_time);
+        record.set_created(ProcessId {
+            pid,
+            start: started,
+        });
+        claim.update(record)?;
+        self.hand_over(&child, pid)?;
+        let word = match start {
+            Start::AwaitFifo => ToStage::Commit,
+            Start::AtOnce => ToStage::Start,
+        };
+        let launched = child.commit(word)?;
+        cgroup.commit();
+        let container = self.container(claim.commit(), launched);
+        if start == Start::AtOnce {
+            super::start::poststart(&container.entry, self.host)?;
+        }
+        container.entry.unlock();
+        Ok(container)
+    }
+
+    fn plan(&self, claim: &Claim, start: Start) -> Result<LaunchPlan, Error> {
+        let notify_dir = match self.options.notify_socket {
+            Some(_) => Some(make_notify_directory(claim)?),
+            None => None,
+        };
+        let config = self.config;
+        let wants_env = config
+            .hooks
+            .create_container
+            .iter()
+            .any(|hook| hook.env.is_none());
+        let request = CreateRequest {
+            id: claim.id().to_owned(),
+            bundle: self.bundle.path().to_path_buf(),
+            no_pivot: self.options.no_pivot,
+            no_new_keyring: self.options.no_new_keyring,
+            listen_fds: self.options.listen_fds,
+            preserve_fds: self.options.preserve_fds,
+            notify_dir,
+            start,
+            host_env: if wants_env { environment() } else { Vec::new() },
+        };
+        Ok(LaunchPlan::create(config, &request, &self.facts()?))
+    }
+
+    fn facts(&self) -> Result<PlanFacts, Error> {
+        plan_facts(self.host, self.cgroup_plan, self.joined)
+    }
+
+    fn spawn<'p>(
+        &self,
+        plan: &'p LaunchPlan,
+        cgroup: &Cgroup,
+        fifo: Option<&OwnedFd>,
+    ) -> Result<Child<'p>, Error> {
+        let stdio = &self.options.stdio;
+        let child = Child::spawn(
+            plan,
+            &launch::Start {
+                host: self.host,
+                cgroup: cgroup.directory(),
+                stdio: [0, 1, 2].map(|number: usize| stdio[number].as_ref().map(AsFd::as_fd)),
+                fifo: fifo.map(AsFd::as_fd),
+                init: None,
+                joined: self.joined,
+            },
+        )?;
+        if !plan.into_cgroup {
+            if let Some(pid) = child.first_pid() {
+                cgroup.place(pid)?;
+            }
+            child.go()?;
+        }
+        Ok(child)
+    }
+
+    /// Console and pidfd, then the pid file: whoever sees it may count on everything before it.
+    fn hand_over(&self, child: &Child<'_>, pid: i32) -> Result<(), Error> {
+        if let (Console::Socket(path), Some(master)) = (&self.options.console, child.console()) {
+            handover::send(path, &handover::terminal_name(master)?, master)?;
+        }
+        if let Some(path) = &self.options.pidfd_socket {
+            handover::send(path, b"standard", child.pidfd()?)?;
+        }
+        match &self.options.pid_file {
+            Some(path) => write_pid_file(path, pid),
+            None => Ok(()),
+        }
+    }
+
+    fn container(&self, entry: Entry, launched: Launched) -> Container {
+        let mut warnings = self.config.warnings.clone();
+        warnings.extend(launched.warnings);
+        let console = launched
+            .console
+            .filter(|_| self.options.console == Console::Master);
+        Container {
+            entry,
+            pid: launched.pid,
+            pidfd: Some(launched.pidfd),
+            console,
+            warnings,
+        }
+    }
+}
+
+/// Facts for the plan of a container, also of one that is only explained.
+pub fn plan_facts(
+    host: &Host,
+    cgroup_plan: &CgroupPlan,
+    joined: &Joined,
+) -> Result<PlanFacts, Error> {
+    let cgroup = match cgroup_plan.mounts() {
+        CgroupMounts::Unified { own } => CgroupFacts::V2 {
+            mount: "/sys/fs/cgroup".into(),
+            own,
+        },
+        CgroupMounts::Legacy { hierarchies, links } => CgroupFacts::V1(
+            hierarchies
+                .into_iter()
+                .map(|hierarchy| Hierarchy {
+                    links: links
+                        .iter()
+                        .filter(|(_, target)| *target == hierarchy.name)
+                        .map(|(name, _)| name.clone())
+                        .collect(),
+                    options: vec![hierarchy.options],
+                    name: hierarchy.name,
+                    own: hierarchy.own,
+                })
+                .collect(),
+        ),
+    };
+    let facts = host.facts()?;
+    Ok(PlanFacts {
+        process: ProcessFacts {
+            last_cap: u8::try_from(facts.last_cap).unwrap_or(63),
+            keep_groups: facts.unprivileged,
+            into_cgroup: cgroup_plan.is_unified(),
+        },
+        privileged: host.has_sys_admin()?,
+        in_userns: host.in_user_namespace()?,
+        cgroup,
+        selinux: facts.selinux,
+        kcore: host.has_kcore(),
+        joined: joined.facts,
+    })
+}
+
+/// What can be said about a request before anything is touched.
+fn check_request(config: &Config, options: &CreateOptions) -> Result<(), Error> {
+    let invalid = |text: &str| Err(Error::new(ErrorKind::InvalidConfig, text));
+    match (&options.console, config.process.terminal) {
+        (Console::Socket(_), false) => {
+            return invalid("cannot use console socket if garboard will not detach or allocate tty");
+        }
+        (Console::None, true) => {
+            return invalid(
+                "cannot allocate tty if garboard will detach without setting console socket",
+            );
+        }
+        _ => {}
+    }
+    check_preserved(options.listen_fds.saturating_add(options.preserve_fds))
+}
+
+/// Every fd that is to be kept must be there: else the stage's own would come to stand in its place.
+pub fn check_preserved(count: u32) -> Result<(), Error> {
+    for number in 3..count.saturating_add(3) {
+        if !sys::is_open(number) {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("unable to stat preserved-fd {} (of {count})", number - 3),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn intent(
+    id: &ContainerId,
+    host: &Host,
+    bundle: &Bundle,
+    config: &Config,
+    cgroup_plan: &CgroupPlan,
+    options: &CreateOptions,
+) -> Result<Record, Error> {
+    let mut record = Record::intent(id, host)?;
+    record.oci_version.clone_from(&config.oci_version);
+    record.bundle = bundle.path().to_path_buf();
+    record.rootfs.clone_from(&config.root.path);
+    record.annotations.clone_from(&config.annotations);
+    record.set_cgroups(&cgroup_plan.places);
+    record.private_pid_namespace = config.namespaces.pid == Namespace::New;
+    record.namespaces = plan::listed_namespaces(&config.namespaces);
+    record.keyring = !options.no_new_keyring;
+    record.poststart = config
+        .hooks
+        .poststart
+        .iter()
+        .map(HookRecord::from)
+        .collect();
+    record.poststop = config.hooks.poststop.iter().map(HookRecord::from).collect();
+    record.pid_file_temporary = match &options.pid_file {
+        Some(path) => Some(std::path::absolute(temporary_pid_file(path)?).unwrap_or_default()),
+        None => None,
+    };
+    record.notify = options.notify_socket.is_some();
+    let devices = config.net_devices.iter();
+    record.net_devices = devices
+        .map(|device| MovedNetDevice {
+            host: device.host.clone(),
+            container: device.container.clone(),
+        })
+        .collect();
+    record.exec = ExecDefaults::of(&config.process);
+    Ok(record)
+}
+
+/// `notify/` in the state directory, which the container sees as /run/notify.
+fn make_notify_directory(claim: &Claim) -> Result<std::path::PathBuf, Error> {
+    let path = claim.path().join("notify");
+    mkdirat(claim.directory(), c"notify", Mode::from_raw_mode(0o755))
+        .map_err(|errno| Refused::new("mkdir", &path, errno))?;
+    Ok(path)
+}
+
+fn environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter_map(|(key, value)| {
+            let mut text = key.into_vec();
+            text.push(b'=');
+            text.extend(value.into_vec());
+            CString::new(text).ok()
+        })
+        .collect()
+}
+
+/// What a create does for its stage.
+struct Answers<'a> {
+    host: &'a Host,
+    config: &'a Config,
+    record: &'a Record,
+    limits: &'a [PlannedLimit],
+}
+
+impl Parent for Answers<'_> {
+    fn id_maps(&self) -> &IdMaps {
+        &self.config.id_maps
+    }
+
+    fn host_hooks(&mut self, pid: i32) -> Result<(), Error> {
+        launch::move_net_devices(self.host, pid, &self.config.net_devices)?;
+        let state = StateDocument::new(self.record, Status::Creating, Some(pid)).to_json();
+        hooks::run_all(HookKind::Prestart, &self.config.hooks.prestart, &state)?;
+        hooks::run_all(
+            HookKind::CreateRuntime,
+            &self.config.hooks.create_runtime,
+            &state,
+        )
+    }
+
+    fn limits(&mut self, pid: i32) -> Result<(), Error> {
+        set_limits(pid, self.limits)
+    }
+}
+
+/// The resource limits of a stage that is ready.
+pub fn set_limits(pid: i32, limits: &[PlannedLimit]) -> Result<(), Error> {
+    for limit in limits {
+        sys::set_rlimit(pid, limit.resource, limit.soft, limit.hard).map_err(|errno| {
+            Refused::call(
+                format!(
+                    "prlimit({}, soft {}, hard {})",
+                    limit.name, limit.soft, limit.hard
+                ),
+                errno,
+            )
+            .at(limit.at.clone())
+        })?;
+    }
+    Ok(())
+}

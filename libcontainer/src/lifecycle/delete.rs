@@ -1,0 +1,118 @@
+//! delete: everything the record names is removed, in an order that a crash in between leaves resumable: processes, cgroup, files, record.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, CWD, unlinkat};
+use rustix::io::Errno;
+use rustix::process::{Signal, pidfd_send_signal};
+
+use crate::error::{Error, ErrorKind, Refused};
+use crate::hooks::{self, HookKind};
+use crate::host::Host;
+use crate::state::{ContainerId, Entry, HookRecord, Record, StateDocument, Status, Store};
+
+use super::{cgroup_of, open_init};
+
+/// runc polls 100 times 100 ms.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Deletes the container. Errors: NotFound (not with `force`); WrongStatus when it runs; Internal when processes do not die.
+pub fn delete(store: &Store, id: &str, force: bool) -> Result<(), Error> {
+    let host = Host::new();
+    let mut entry = match ContainerId::parse(id)
+        .map_err(Error::from)
+        .and_then(|id| store.entry(&id))
+    {
+        Err(error) if force && error.kind() == ErrorKind::NotFound => return Ok(()),
+        entry => entry?,
+    };
+    if !force {
+        check_deletable(&entry, &host)?;
+    }
+    let deadline = Instant::now() + DEADLINE;
+    entry.lock(deadline)?;
+    match entry.reload() {
+        // Another delete was quicker.
+        Err(error) if force && error.kind() == ErrorKind::NotFound => return Ok(()),
+        result => result?,
+    }
+    if !force {
+        check_deletable(&entry, &host)?;
+    }
+    destroy(entry, &host, deadline)
+}
+
+fn check_deletable(entry: &Entry, host: &Host) -> Result<(), Error> {
+    match entry.status(host)? {
+        Status::Stopped | Status::Created => Ok(()),
+        status => Err(Error::new(
+            ErrorKind::WrongStatus,
+            format!(
+                "cannot delete container {} that is not stopped: {status}",
+                entry.id()
+            ),
+        )),
+    }
+}
+
+fn destroy(entry: Entry, host: &Host, deadline: Instant) -> Result<(), Error> {
+    // A torn record was written before anything was made, and nothing of another boot lives.
+    let Some(record) = entry.record().cloned() else {
+        return entry.remove();
+    };
+    if !entry.is_leftover(host)? {
+        kill_init(&record, host, deadline)?;
+        let mut cgroup = cgroup_of(&record)?;
+        cgroup.kill_all(host, deadline)?;
+        cgroup.remove(host, deadline)?;
+    }
+    if let Some(path) = &record.pid_file_temporary {
+        // Usually renamed long ago.
+        let _ = unlinkat(CWD, path, AtFlags::empty());
+    }
+    entry.remove()?;
+    let hooks: Vec<_> = record
+        .poststop
+        .iter()
+        .filter_map(HookRecord::hook)
+        .collect();
+    let state = StateDocument::new(&record, Status::Stopped, None).to_json();
+    // All is gone by now; that the error is returned nevertheless is runc's behaviour (COMPAT 6.4).
+    hooks::run_all(HookKind::Poststop, &hooks, &state).map_err(|error| {
+        Error::new(
+            error.kind(),
+            format!("unable to destroy container: {error}"),
+        )
+    })
+}
+
+/// By its pidfd, since a rootless container may have no cgroup.
+fn kill_init(record: &Record, host: &Host, deadline: Instant) -> Result<(), Error> {
+    let Some(init) = open_init(host, record)? else {
+        return Ok(());
+    };
+    match pidfd_send_signal(&init, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(errno) => return Err(Refused::call("pidfd_send_signal(SIGKILL)", errno).into()),
+    }
+    cgroup_of(record)?.thaw()?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "container init still running",
+                ));
+            }
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Refused::call("poll(pidfd)", errno).into()),
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! exec: a further process in a container that is created or running.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde_json::{Value, json};
+use stage::message::ToStage;
+
+use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
+use crate::config::{
+    Capabilities, ContainerPath, ExecCpuAffinity, IdMaps, Process, Rlimit, Scheduler, User,
+};
+use crate::container::Exec;
+use crate::error::{Error, ErrorKind, Pointer, Refused};
+use crate::handover;
+use crate::host::Host;
+use crate::launch::{self, Child, Joined, Parent};
+use crate::plan::{self, ExecTarget, LaunchPlan, PlannedLimit, ProcessFacts};
+use crate::request::{Console, ExecFlags, ExecProcess, ExecRequest};
+use crate::state::{Entry, ExecDefaults, Record, Status, write_pid_file};
+
+use super::{cgroup_of, create, open_init};
+
+/// Executes the process. Errors: WrongStatus with runc's texts; InvalidConfig; Refused.
+pub fn exec(entry: &Entry, host: &Host, request: ExecRequest) -> Result<Exec, Error> {
+    match entry.status(host)? {
+        Status::Created | Status::Running => {}
+        Status::Paused if request.ignore_paused => {}
+        Status::Paused => {
+            return Err(wrong_status(
+                "cannot exec in a paused container (use --ignore-paused to override)",
+            ));
+        }
+        Status::Creating | Status::Stopped => {
+            return Err(wrong_status("cannot exec in a stopped container"));
+        }
+    }
+    let record = entry
+        .record()
+        .ok_or_else(|| wrong_status("cannot exec in a stopped container"))?;
+    let init = open_init(host, record)?
+        .ok_or_else(|| wrong_status("cannot exec in a stopped container"))?;
+    let (process, warnings) = process(record, host, &request.process)?;
+    check_console(&process, &request)?;
+    create::check_preserved(request.preserve_fds)?;
+
+    let cgroup = cgroup_of(record)?;
+    let place = ExecPlace::open(&cgroup, host, record, &request.cgroup)?;
+    let container = container_process(record);
+    let target = ExecTarget {
+        id: &record.id,
+        namespaces: record.namespaces,
+        container: &container,
+        keyring: record.keyring,
+    };
+    let facts = host.facts()?;
+    let plan = LaunchPlan::exec(
+        &process,
+        target,
+        &plan::ExecRequest {
+            document: Pointer::PROCESS,
+            preserve_fds: request.preserve_fds,
+            umask: caller_umask(host)?,
+        },
+        ProcessFacts {
+            last_cap: u8::try_from(facts.last_cap).unwrap_or(63),
+            keep_groups: facts.unprivileged,
+            into_cgroup: place.directory.is_some(),
+        },
+    );
+    let mut launched = launch(host, record, &request, &plan, &init, place)?;
+    launched.warnings.splice(0..0, warnings);
+    Ok(launched)
+}
+
+fn launch(
+    host: &Host,
+    record: &Record,
+    request: &ExecRequest,
+    plan: &LaunchPlan,
+    init: &OwnedFd,
+    place: ExecPlace,
+) -> Result<Exec, Error> {
+    let joined = Joined::default();
+    let spawn = |directory: Option<&OwnedFd>| {
+        Child::spawn(
+            plan,
+            &launch::Start {
+                host,
+                cgroup: directory.map(AsFd::as_fd),
+                stdio: [0, 1, 2]
+                    .map(|number: usize| request.stdio[number].as_ref().map(AsFd::as_fd)),
+                fifo: None,
+                init: Some(init.as_fd()),
+                joined: &joined,
+            },
+        )
+    };
+    let mut child = match spawn(place.directory.as_ref()) {
+        // The container has made sub-cgroups: nothing may be in the top one then, so the process goes where init is (runc does the same).
+        Err(error) if place.fallback && is_busy(&error) => {
+            let cgroup = cgroup_of(record)?;
+            spawn(Some(&cgroup.directory_of(host, record.init_process_pid)?))?
+        }
+        child => child?,
+    };
+    if !plan.into_cgroup {
+        if let Some(pid) = child.first_pid() {
+            place.cgroup_v1(record, pid)?;
+        }
+        child.go()?;
+    }
+    child.set_patience(record)?;
+    let pid = child.supervise(
+        host,
+        &mut Answers {
+            limits: &plan.rlimits,
+        },
+    )?;
+    if let (Console::Socket(path), Some(master)) = (&request.console, child.console()) {
+        handover::send(path, &handover::terminal_name(master)?, master)?;
+    }
+    if let Some(path) = &request.pidfd_socket {
+        handover::send(path, b"setns", child.pidfd()?)?;
+    }
+    if let Some(path) = &request.pid_file {
+        write_pid_file(path, pid)?;
+    }
+    let launched = child.commit(ToStage::Commit)?;
+    launched.await_exec(plan)?;
+    let console = launched
+        .console
+        .filter(|_| request.console == Console::Master);
+    Ok(Exec {
+        pid: launched.pid,
+        pidfd: launched.pidfd,
+        console,
+        warnings: launched.warnings,
+    })
+}
+
+struct Answers<'a> {
+    limits: &'a [PlannedLimit],
+}
+
+impl Parent for Answers<'_> {
+    fn id_maps(&self) -> &IdMaps {
+        const NONE: &IdMaps = &IdMaps {
+            uid: Vec::new(),
+            gid: Vec::new(),
+        };
+        NONE
+    }
+
+    fn host_hooks(&mut self, _: i32) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn limits(&mut self, pid: i32) -> Result<(), Error> {
+        create::set_limits(pid, self.limits)
+    }
+}
+
+/// Where in the container's cgroup the process goes.
+struct ExecPlace {
+    /// To clone into (v2).
+    directory: Option<OwnedFd>,
+    /// Whether init's cgroup will do when this one may hold no process.
+    fallback: bool,
+    /// v1: the path below the container's directory of each hierarchy (`None`: the controllers not named by any).
+    below: Vec<(Option<String>, String)>,
+}
+
+impl ExecPlace {
+    fn open(
+        cgroup: &Cgroup,
+        host: &Host,
+        record: &Record,
+        asked: &[String],
+    ) -> Result<ExecPlace, Error> {
+        let below = asked
+            .iter()
+            .map(|text| parse_cgroup(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let Some(top) = cgroup.directory() else {
+            return Ok(ExecPlace {
+                directory: None,
+                fallback: false,
+                below,
+            });
+        };
+        let directory = match below.as_slice() {
+            [] => top
+                .try_clone_to_owned()
+                .map_err(|error| Error::new(ErrorKind::Internal, error))?,
+            [(None, path)] => cgroup.open_below(path)?,
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::InvalidConfig,
+                    "--cgroup: on cgroup v2 exactly one path, without controllers, may be given",
+                ));
+            }
+        };
+        let _ = (host, record);
+        Ok(ExecPlace {
+            directory: Some(directory),
+            fallback: below.is_empty(),
+            below,
+        })
+    }
+
+    fn cgroup_v1(&self, record: &Record, pid: i32) -> Result<(), Error> {
+        cgroup_of(record)?.place_below(pid, &self.below)
+    }
+}
+
+/// `[CONTROLLER[,CONTROLLER]:]PATH`; the path must stay below the container's cgroup.
+fn parse_cgroup(text: &str) -> Result<(Option<String>, String), Error> {
+    let (controllers, path) = match text.split_once(':') {
+        Some((controllers, path)) => (Some(controllers.to_owned()), path),
+        None => (None, text),
+    };
+    let path = path.trim_matches('/');
+    if path.split('/').any(|part| part == "..") || path.contains('\0') {
+        return Err(Error::new(
+            ErrorKind::InvalidConfig,
+            format!("--cgroup: {text:?} is not a sub cgroup path"),
+        ));
+    }
+    Ok((controllers, path.to_owned()))
+}
+
+fn is_busy(error: &Error) -> bool {
+    error
+        .downcast_ref::<Refused>()
+        .is_some_and(|refused| refused.errno.0 == rustix::io::Errno::BUSY.raw_os_error())
+}
+
+fn check_console(process: &Process, request: &ExecRequest) -> Result<(), Error> {
+    let text = match (&request.console, process.terminal) {
+        (Console::Socket(_), false) => {
+            "cannot use console socket if garboard will not detach or allocate tty"
+        }
+        (Console::None, true) => {
+            "cannot allocate tty if garboard will detach without setting console socket"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::InvalidConfig, text))
+}
+
+fn wrong_status(text: &str) -> Error {
+    Error::new(ErrorKind::WrongStatus, text)
+}
+
+/// umask(2) can only be asked by setting it, which would change the host program: procfs tells (`Umask:`, Linux 4.7).
+fn caller_umask(host: &Host) -> Result<u32, Error> {
+    let status = host.read_proc("thread-self/status")?;
+    let text = String::from_utf8_lossy(&status);
+    let umask = text.lines().find_map(|line| line.strip_prefix("Umask:"));
+    Ok(umask
+        .and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok())
+        .unwrap_or(0o022))
+}
+
+/// The process to execute, validated like any other.
+fn process(
+    record: &Record,
+    host: &Host,
+    process: &ExecProcess,
+) -> Result<(Process, Vec<String>), Error> {
+    let facts = host.facts()?;
+    match process {
+        ExecProcess::Document(bytes) => Ok(Process::parse(bytes, &facts)?),
+        ExecProcess::Flags(flags) => {
+            let bundle = Bundle::open(&record.bundle)?.read()?;
+            let config: Value = serde_json::from_slice(&bundle).map_err(|error| {
+                Error::new(
+                    ErrorKind::InvalidConfig,
+                    format!("config.json#: not valid JSON: {error}"),
+                )
+            })?;
+            let mut document = config.get("process").cloned().unwrap_or_else(|| json!({}));
+            apply(flags, &mut document);
+            Ok(Process::parse(document.to_string().as_bytes(), &facts)?)
+        }
+    }
+}
+
+/// Writes the flags into the container's own `process`, so that one validation serves both forms of exec.
+fn apply(flags: &ExecFlags, process: &mut Value) {
+    process["args"] = json!(flags.args);
+    process["terminal"] = json!(flags.terminal);
+    if let Some(cwd) = &flags.cwd {
+        process["cwd"] = json!(cwd);
+    }
+    append(process, "env", &flags.env);
+    if let Some((uid, gid)) = flags.user {
+        process["user"]["uid"] = json!(uid);
+        if let Some(gid) = gid {
+            process["user"]["gid"] = json!(gid);
+        }
+    }
+    append(
+        &mut process["user"],
+        "additionalGids",
+        &flags.additional_gids,
+    );
+    if flags.no_new_privileges {
+        process["noNewPrivileges"] = json!(true);
+    }
+    if let Some(profile) = &flags.apparmor {
+        process["apparmorProfile"] = json!(profile);
+    }
+    if let Some(label) = &flags.process_label {
+        process["selinuxLabel"] = json!(label);
+    }
+    if flags.capabilities.is_empty() {
+        return;
+    }
+    let sets = &mut process["capabilities"];
+    // Never the inheritable set (CVE-2022-29162); the ambient one only where the container lists inheritable ones.
+    let inheritable = sets["inheritable"]
+        .as_array()
+        .is_some_and(|list| !list.is_empty());
+    for set in ["bounding", "effective", "permitted"] {
+        append(sets, set, &flags.capabilities);
+    }
+    if inheritable {
+        append(sets, "ambient", &flags.capabilities);
+    }
+}
+
+fn append<T: serde::Serialize>(object: &mut Value, key: &str, values: &[T]) {
+    if values.is_empty() {
+        return;
+    }
+    let mut list = object[key].as_array().cloned().unwrap_or_default();
+    list.extend(values.iter().map(|value| json!(value)));
+    object[key] = Value::Array(list);
+}
+
+/// The container's own process as far as exec takes over from it.
+fn container_process(record: &Record) -> Process {
+    let ExecDefaults {
+        capabilities,
+        rlimits,
+        apparmor_profile,
+        selinux_label,
+        oom_score_adj,
+        umask,
+        scheduler,
+        io_priority,
+        cpu_affinity_initial,
+        cpu_affinity_final,
+    } = record.exec.clone();
+    let text = |text: Option<String>| text.and_then(|text| std::ffi::CString::new(text).ok());
+    Process {
+        args: Vec::new(),
+        env: Vec::new(),
+        cwd: ContainerPath::root(),
+        terminal: false,
+        console_size: None,
+        user: User {
+            umask,
+            ..User::default()
+        },
+        capabilities: capabilities.map(|[bounding, effective, inheritable, permitted, ambient]| {
+            Capabilities {
+                bounding,
+                effective,
+                inheritable,
+                permitted,
+                ambient,
+            }
+        }),
+        rlimits: rlimits
+            .into_iter()
+            .map(|(resource, soft, hard)| Rlimit {
+                resource,
+                name: "RLIMIT",
+                soft,
+                hard,
+            })
+            .collect(),
+        no_new_privileges: false,
+        oom_score_adj,
+        apparmor_profile: text(apparmor_profile),
+        selinux_label: text(selinux_label),
+        scheduler: scheduler.map(
+            |(policy, flags, nice, priority, runtime, deadline, period)| Scheduler {
+                policy,
+                flags,
+                nice,
+                priority,
+                runtime,
+                deadline,
+                period,
+            },
+        ),
+        io_priority,
+        exec_cpu_affinity: (cpu_affinity_initial.is_some() || cpu_affinity_final.is_some())
+            .then_some(ExecCpuAffinity {
+                initial: cpu_affinity_initial,
+                last: cpu_affinity_final,
+            }),
+    }
+}

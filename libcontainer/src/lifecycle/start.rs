@@ -1,0 +1,50 @@
+//! start: one byte on the fifo, then the poststart hooks.
+
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::hooks::{self, HookKind};
+use crate::host::Host;
+use crate::state::{Entry, Event, HookRecord, Record, StateDocument, Status};
+
+/// How long a start waits for another command that works on the container.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// Lets init go on. Errors: WrongStatus with runc's texts; Refused when a poststart hook fails.
+pub fn start(entry: &Entry, host: &Host) -> Result<(), Error> {
+    entry.lock(Instant::now() + LOCK_WAIT)?;
+    entry.status(host)?.after(Event::Start)?;
+    if !entry.start()? {
+        // It was created a moment ago and nobody waits at the fifo: killed, or started by somebody without the lock.
+        let status = entry.status(host)?;
+        status.after(Event::Start)?;
+    }
+    let done = poststart(entry, host);
+    entry.unlock();
+    done
+}
+
+/// Runs the poststart hooks; when one fails init is killed, as runc does.
+pub fn poststart(entry: &Entry, host: &Host) -> Result<(), Error> {
+    let Some(record) = entry.record() else {
+        return Ok(());
+    };
+    if record.poststart.is_empty() {
+        return Ok(());
+    }
+    let state =
+        StateDocument::new(record, Status::Running, Some(record.init_process_pid)).to_json();
+    let hooks: Vec<_> = record
+        .poststart
+        .iter()
+        .filter_map(HookRecord::hook)
+        .collect();
+    hooks::run_all(HookKind::Poststart, &hooks, &state).inspect_err(|_| kill_init(host, record))
+}
+
+fn kill_init(host: &Host, record: &Record) {
+    if let Ok(Some(pidfd)) = super::open_init(host, record) {
+        // It may have ended by itself; the hook's error is what the caller gets.
+        let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+    }
+}

@@ -1,0 +1,99 @@
+//! What a caller asks for besides the bundle: stdio, sockets, files to write, and how a process is described for exec.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// Where the process's terminal goes, if its configuration asks for one.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum Console {
+    /// No terminal may be asked for.
+    #[default]
+    None,
+    /// An AF_UNIX stream socket that is sent the master (COMPAT 5.4).
+    Socket(PathBuf),
+    /// The caller takes the master from the handle.
+    Master,
+}
+
+/// How to create a container.
+#[derive(Debug, Default)]
+pub struct CreateOptions {
+    /// What becomes fds 0 to 2; `None`: the caller's own.
+    pub stdio: [Option<OwnedFd>; 3],
+    pub console: Console,
+    /// Written last, without a newline.
+    pub pid_file: Option<PathBuf>,
+    /// Is sent init's pidfd.
+    pub pidfd_socket: Option<PathBuf>,
+    /// The caller's fds 3 to 2 + `listen_fds` are systemd's sockets, …
+    pub listen_fds: u32,
+    /// … and as many more follow.
+    pub preserve_fds: u32,
+    /// Move and chroot instead of pivot_root.
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// The host's NOTIFY_SOCKET: the container gets one of its own, and `start` passes readiness on.
+    pub notify_socket: Option<PathBuf>,
+    /// The caller's process leaves after the call: a terminal without a socket would have no reader.
+    pub detach: bool,
+}
+
+/// What to execute in a running container.
+#[derive(Debug)]
+pub enum ExecProcess {
+    /// A `process` object as JSON.
+    Document(Vec<u8>),
+    /// The container's own process with these changes.
+    Flags(ExecFlags),
+}
+
+/// The changes of `exec`'s flags.
+#[derive(Debug, Default, Clone)]
+pub struct ExecFlags {
+    pub args: Vec<String>,
+    pub cwd: Option<String>,
+    /// `KEY=VALUE`, added to the container's environment.
+    pub env: Vec<String>,
+    /// (uid, gid); without a gid the container's stays.
+    pub user: Option<(u32, Option<u32>)>,
+    pub additional_gids: Vec<u32>,
+    /// Added to the bounding, effective and permitted sets, and to the ambient one where inheritable ones are listed.
+    pub capabilities: Vec<String>,
+    pub no_new_privileges: bool,
+    pub apparmor: Option<String>,
+    pub process_label: Option<String>,
+    pub terminal: bool,
+}
+
+/// How to execute a process.
+#[derive(Debug)]
+pub struct ExecRequest {
+    pub process: ExecProcess,
+    pub stdio: [Option<OwnedFd>; 3],
+    pub console: Console,
+    pub pid_file: Option<PathBuf>,
+    pub pidfd_socket: Option<PathBuf>,
+    pub preserve_fds: u32,
+    /// `--cgroup`: paths below the container's cgroup, `CONTROLLER[,CONTROLLER]:PATH` on v1.
+    pub cgroup: Vec<String>,
+    pub ignore_paused: bool,
+    pub detach: bool,
+}
+
+impl ExecRequest {
+    /// A request for `process` with the caller's stdio and nothing else.
+    pub fn new(process: ExecProcess) -> ExecRequest {
+        ExecRequest {
+            process,
+            stdio: [None, None, None],
+            console: Console::None,
+            pid_file: None,
+            pidfd_socket: None,
+            preserve_fds: 0,
+            cgroup: Vec::new(),
+            ignore_paused: false,
+            detach: false,
+        }
+    }
+}
