@@ -3,7 +3,7 @@
 //! [`enter`] changes the calling process: it gets a mount namespace of its own, a tmpfs, and becomes the parent of every orphan it makes.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -74,4 +74,66 @@ pub fn enter(place: Place, dir: &Path) -> Result<(), Failure> {
         )?;
     }
     Ok(())
+}
+
+/// A mount in the case's own mount namespace, taken away when dropped.
+#[derive(Debug)]
+pub struct HostMount {
+    point: PathBuf,
+}
+
+impl HostMount {
+    /// Mounts a new tmpfs at `point`, which is made.
+    pub fn tmpfs(point: &Path) -> Result<HostMount, Failure> {
+        std::fs::create_dir_all(point)?;
+        mount(
+            Some("tmpfs"),
+            point,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("mode=755"),
+        )?;
+        Ok(HostMount {
+            point: point.to_owned(),
+        })
+    }
+
+    /// Bind-mounts `source` at `point`, which is made, with all below it.
+    pub fn bind(source: &Path, point: &Path) -> Result<HostMount, Failure> {
+        let none: Option<&str> = None;
+        if source.is_dir() {
+            std::fs::create_dir_all(point)?;
+        } else {
+            std::fs::write(point, "")?;
+        }
+        mount(
+            Some(source),
+            point,
+            none,
+            MsFlags::MS_BIND | MsFlags::MS_REC,
+            none,
+        )?;
+        Ok(HostMount {
+            point: point.to_owned(),
+        })
+    }
+
+    /// Makes the mount shared, so that what is mounted below it shows in its copies and the other way round.
+    pub fn share(&self) -> Result<(), Failure> {
+        let none: Option<&str> = None;
+        Ok(mount(
+            none,
+            &self.point,
+            none,
+            MsFlags::MS_SHARED | MsFlags::MS_REC,
+            none,
+        )?)
+    }
+}
+
+impl Drop for HostMount {
+    fn drop(&mut self) {
+        // What is left would be found by the leak check.
+        let _ = umount2(&self.point, MntFlags::MNT_DETACH);
+    }
 }
