@@ -153,6 +153,14 @@ impl Exec {
         self.console.take()
     }
 
+    /// Sends `signal`. Errors: WrongStatus when the process has ended.
+    pub fn kill(&self, signal: i32) -> Result<(), Error> {
+        if lifecycle::send(self.pidfd.as_fd(), signal)? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::WrongStatus, "process not running"))
+    }
+
     /// Blocks until the process has ended; errors as [`Container::wait`].
     pub fn wait(&self) -> Result<ExitStatus, Error> {
         wait(&self.pidfd)

@@ -8,7 +8,7 @@ mod facts;
 mod features;
 mod keys;
 mod mount_options;
-pub(crate) mod names;
+mod names;
 mod parse;
 mod path;
 mod raw;

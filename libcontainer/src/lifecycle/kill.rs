@@ -1,5 +1,6 @@
 //! kill: a signal for init; SIGKILL also for whatever a container without a pid namespace of its own has left (COMPAT 5.6).
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, pidfd_send_signal};
@@ -26,19 +27,8 @@ pub fn kill(entry: &Entry, host: &Host, signal: i32, all: bool) -> Result<(), Er
     let Some(init) = init else {
         return not_running(all);
     };
-    let number = Signal::from_named_raw(signal).or_else(|| realtime(signal));
-    let number = number.ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidConfig,
-            format!("unknown signal \"{signal}\""),
-        )
-    })?;
-    match pidfd_send_signal(&init, number) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::SRCH) => return not_running(all),
-        Err(errno) => {
-            return Err(Refused::call(format!("pidfd_send_signal({signal})"), errno).into());
-        }
+    if !send(init.as_fd(), signal)? {
+        return not_running(all);
     }
     if signal == SIGKILL {
         // cgroup2 lets a frozen process die; the v1 freezer keeps it until it is thawed.
@@ -47,9 +37,20 @@ pub fn kill(entry: &Entry, host: &Host, signal: i32, all: bool) -> Result<(), Er
     Ok(())
 }
 
-fn realtime(signal: i32) -> Option<Signal> {
-    // 32 and 33 are the C library's own; the kernel knows signals up to 64.
-    crate::sys::realtime_signal(signal)
+/// Sends `signal` to the process behind a pidfd; false when it is gone. 0 sends nothing, as in kill(2).
+pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<bool, Error> {
+    if signal == 0 {
+        return Ok(true); // its caller has just found the process alive
+    }
+    // Real-time ones: 32 and 33 are the C library's own; the kernel knows signals up to 64.
+    let number = Signal::from_named_raw(signal).or_else(|| crate::sys::realtime_signal(signal));
+    let unknown = || format!("unknown signal \"{signal}\"");
+    let number = number.ok_or_else(|| Error::new(ErrorKind::InvalidConfig, unknown()))?;
+    match pidfd_send_signal(pidfd, number) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::SRCH) => Ok(false),
+        Err(errno) => Err(Refused::call(format!("pidfd_send_signal({signal})"), errno).into()),
+    }
 }
 
 /// Kills every process in the container's cgroup; false when there is none.

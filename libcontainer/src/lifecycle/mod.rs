@@ -19,7 +19,7 @@ use crate::state::{Entry, Record, Status};
 pub use create::create;
 pub use delete::delete;
 pub use exec::exec;
-pub use kill::kill;
+pub use kill::{kill, send};
 pub use start::start;
 
 /// The handle of a recorded container.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use crate::cgroup::CgroupMounts;
 use crate::config::*;
 use crate::error::Pointer;
 use crate::plan::flags::*;
@@ -196,7 +195,8 @@ pub fn facts() -> PlanFacts {
         },
         privileged: true,
         in_userns: false,
-        cgroup: CgroupMounts::Unified {
+        cgroup: CgroupFacts::V2 {
+            mount: PathBuf::from("/sys/fs/cgroup"),
             own: Some(PathBuf::from("/sys/fs/cgroup/c1")),
         },
         selinux: false,
