@@ -3,6 +3,7 @@
 # make bench      the figures of README                    make install   into $(DESTDIR)$(PREFIX)
 
 PREFIX ?= /usr/local
+SHARE = $(DESTDIR)$(PREFIX)/share
 TARGET := x86_64-unknown-linux-gnu
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -67,3 +68,8 @@ bench: packages build tools
 
 install: build
 	install -D -m 0755 $(GARBOARD) $(DESTDIR)$(PREFIX)/bin/garboard
+	install -d $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	$(GARBOARD) generate man $(SHARE)/man/man8
+	$(GARBOARD) generate bash > $(SHARE)/bash-completion/completions/garboard
+	$(GARBOARD) generate zsh > $(SHARE)/zsh/site-functions/_garboard
+	$(GARBOARD) generate fish > $(SHARE)/fish/vendor_completions.d/garboard.fish

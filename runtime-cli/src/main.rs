@@ -1,1 +1,139 @@
-fn main() {}
+//! `garboard`: the runc-compatible command over `libcontainer`.
+//!
+//! The order of work: the flags in front of the command, the command, its flags, the command's module (see [`commands`]), and at the very
+//! end at most one error. The start is kept lean, because an engine runs this program many times for each container: one thread, no
+//! locale, no log file unless something is to be logged.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod completions;
+mod failure;
+mod foreground;
+mod help;
+mod json;
+mod log;
+mod man;
+mod output;
+mod root;
+mod signals;
+mod streams;
+mod table;
+mod terminal;
+mod timestamp;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use arguments::{Matches, UsageError};
+use commands::{CgroupManager, Invocation};
+use failure::{FAILED, Failure};
+use log::{Format, Log};
+use table::{Command, flags};
+
+fn main() -> ExitCode {
+    let mut log = Log::default();
+    match run(&mut log, std::env::args_os().skip(1)) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => ExitCode::from(report(&log, failure)),
+    }
+}
+
+/// A failure, and the command whose usage explains it.
+type Told = (Failure, Option<&'static Command>);
+
+/// Does what the arguments say. `log` is set up as soon as the flags for it are read, so that every later failure goes there.
+fn run(log: &mut Log, arguments: impl Iterator<Item = OsString>) -> Result<u8, Told> {
+    let program = |failure: Failure| (failure, None);
+    let (global, rest) =
+        arguments::parse_global(arguments).map_err(|error| program(error.into()))?;
+    *log = log_of(&global).map_err(program)?;
+    if global.is_set(&flags::VERSION) {
+        output::print(&version()).map_err(program)?;
+        return Ok(0);
+    }
+    let mut rest = rest.into_iter();
+    let name = match rest.next() {
+        Some(name) if !global.help => name,
+        _ => {
+            output::print(&help::program()).map_err(program)?;
+            return Ok(0);
+        }
+    };
+    let name = name.to_string_lossy();
+    let command = Command::named(&name).ok_or_else(|| program(commands::help::unknown(&name)))?;
+    let this = |failure: Failure| (failure, Some(command));
+    let matches = arguments::parse_command(command, rest).map_err(|error| this(error.into()))?;
+    if matches.help {
+        output::print(&help::command(command)).map_err(this)?;
+        return Ok(0);
+    }
+    let invocation = Invocation {
+        root: global.path(&flags::ROOT),
+        log: std::mem::take(log),
+        cgroup_manager: cgroup_manager(&global).map_err(program)?,
+        matches,
+    };
+    let outcome = (command.run)(&invocation);
+    *log = invocation.log;
+    outcome.map_err(this)
+}
+
+fn log_of(global: &Matches) -> Result<Log, Failure> {
+    let format = match global.text(&flags::LOG_FORMAT)?.unwrap_or("text") {
+        "" | "text" => Format::Text,
+        "json" => Format::Json,
+        other => return Err(Failure::new(format!("invalid log-format: {other}"))),
+    };
+    Ok(Log {
+        file: global.path(&flags::LOG),
+        format,
+        debug: global.is_set(&flags::DEBUG),
+    })
+}
+
+fn cgroup_manager(global: &Matches) -> Result<CgroupManager, Failure> {
+    // Only checked: a cgroup that may not be written is tolerated wherever the library can do without.
+    match global.text(&flags::ROOTLESS)?.unwrap_or("auto") {
+        "" | "auto" => {}
+        text if arguments::boolean(text).is_some() => {}
+        other => {
+            return Err(Failure::new(format!(
+                "invalid value for --rootless: {other:?}; true, false and auto are known"
+            )));
+        }
+    }
+    match global.text(&flags::CGROUP_MANAGER)?.unwrap_or("cgroupfs") {
+        "systemd" => Ok(CgroupManager::Systemd),
+        "disabled" => Ok(CgroupManager::Disabled),
+        "cgroupfs" if global.is_set(&flags::SYSTEMD_CGROUP) => Ok(CgroupManager::Systemd),
+        "cgroupfs" => Ok(CgroupManager::Cgroupfs),
+        other => Err(Failure::new(format!("invalid cgroup-manager: {other}"))),
+    }
+}
+
+/// Engines look for the line with `version`, and for the one that begins with `commit: `.
+fn version() -> String {
+    format!(
+        "garboard version {}\ncommit: {}\nspec: 1.3.0\n",
+        env!("CARGO_PKG_VERSION"),
+        env!("GARBOARD_COMMIT")
+    )
+}
+
+/// Tells a failure, and says with what code to end.
+fn report(log: &Log, (failure, command): Told) -> u8 {
+    match failure {
+        Failure::Failed { message, code } => {
+            log.error(&message);
+            code
+        }
+        Failure::Usage(UsageError(message)) => {
+            let usage = command.map_or_else(help::program, help::command);
+            // Standard output may be closed: the message below is what counts.
+            let _ = output::print(&format!("Incorrect Usage: {message}\n\n{usage}\n"));
+            log.error(&message);
+            FAILED
+        }
+    }
+}

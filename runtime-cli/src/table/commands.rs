@@ -1,0 +1,248 @@
+//! Every command, once.
+
+use super::{Command, Flag, Hint, Positional, flags};
+use crate::commands;
+
+const ID: Positional = Positional {
+    name: "ID",
+    hint: Hint::Container,
+};
+const NEW_ID: Positional = Positional {
+    name: "ID",
+    hint: Hint::Nothing,
+};
+
+/// All commands in the order of the help.
+pub static ALL: &[&Command] = &[
+    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &LIST, &PS, &SPEC, &FEATURES, &HELP,
+    &GENERATE,
+];
+
+/// What the commands have in common: one container id, nothing after it.
+const ON_A_CONTAINER: Command = Command {
+    name: "",
+    summary: "",
+    description: "",
+    positionals: &[ID],
+    least: 1,
+    most: Some(1),
+    flags_end_at_positional: false,
+    flags: &[],
+    hidden: false,
+    run: commands::help::run,
+};
+
+static CREATE: Command = Command {
+    name: "create",
+    summary: "create a container, ready to be started",
+    description: "Does everything that config.json asks for up to the point where the user's program would run, and waits there for `start`. \
+        Whatever can fail for a reason in config.json fails here, a missing program included.\n\n\
+        ID may hold letters, digits and the characters _ + . - and must be new in the state root.",
+    positionals: &[NEW_ID],
+    flags: &[
+        &flags::BUNDLE,
+        &flags::CONSOLE_SOCKET,
+        &flags::PIDFD_SOCKET,
+        &flags::PID_FILE,
+        &flags::NO_PIVOT,
+        &flags::NO_NEW_KEYRING,
+        &flags::PRESERVE_FDS,
+    ],
+    run: commands::create::run,
+    ..ON_A_CONTAINER
+};
+
+static START: Command = Command {
+    name: "start",
+    summary: "run the user's program in a created container",
+    description: "Lets the program of a container that `create` made run, and returns at once.",
+    run: commands::start::run,
+    ..ON_A_CONTAINER
+};
+
+static RUN: Command = Command {
+    name: "run",
+    summary: "create and start a container, and wait for its end",
+    description: "In the foreground, signals are forwarded to the container, its standard streams or terminal are copied, its exit status \
+        becomes the command's (128+N after signal N), and the container is deleted at the end. With --detach the command returns when the \
+        program runs.",
+    positionals: &[NEW_ID],
+    flags: &[
+        &flags::BUNDLE,
+        &flags::CONSOLE_SOCKET,
+        &flags::PIDFD_SOCKET,
+        &flags::PID_FILE,
+        &flags::NO_PIVOT,
+        &flags::NO_NEW_KEYRING,
+        &flags::PRESERVE_FDS,
+        &flags::DETACH,
+        &flags::KEEP,
+        &flags::NO_SUBREAPER,
+    ],
+    run: commands::run::run,
+    ..ON_A_CONTAINER
+};
+
+static STATE: Command = Command {
+    name: "state",
+    summary: "print the state of a container as JSON",
+    description: "Prints the OCI state, with `rootfs`, `created` and `owner` added.",
+    run: commands::state::run,
+    ..ON_A_CONTAINER
+};
+
+static KILL: Command = Command {
+    name: "kill",
+    summary: "send a signal to the init process of a container",
+    description: "SIGNAL is a number or a name, with or without SIG, in any case; the default is SIGTERM. SIGKILL to a container that shares \
+        its pid namespace ends every process in its cgroup.",
+    positionals: &[
+        ID,
+        Positional {
+            name: "[SIGNAL]",
+            hint: Hint::Signal,
+        },
+    ],
+    most: Some(2),
+    flags_end_at_positional: true,
+    flags: &[&flags::ALL],
+    run: commands::kill::run,
+    ..ON_A_CONTAINER
+};
+
+static DELETE: Command = Command {
+    name: "delete",
+    summary: "remove a container that has ended, or was never started",
+    description: "Removes its leftover processes, its cgroup and its state, and runs the poststop hooks.",
+    flags: &[&flags::FORCE],
+    run: commands::delete::run,
+    ..ON_A_CONTAINER
+};
+
+static EXEC: Command = Command {
+    name: "exec",
+    summary: "run one more process in a container",
+    description: "The process is described by --process, or by the flags and COMMAND on top of the `process` of the bundle's config.json. In \
+        the foreground its exit status becomes the command's; 255 means that it could not be started.",
+    positionals: &[
+        ID,
+        Positional {
+            name: "[COMMAND [ARGUMENT...]]",
+            hint: Hint::Nothing,
+        },
+    ],
+    most: None,
+    flags_end_at_positional: true,
+    flags: &[
+        &flags::CONSOLE_SOCKET,
+        &flags::PIDFD_SOCKET,
+        &flags::CWD,
+        &flags::ENV,
+        &flags::TTY,
+        &flags::USER,
+        &flags::ADDITIONAL_GIDS,
+        &flags::PROCESS,
+        &flags::DETACH,
+        &flags::PID_FILE,
+        &flags::PROCESS_LABEL,
+        &flags::APPARMOR,
+        &flags::NO_NEW_PRIVS,
+        &flags::CAP,
+        &flags::PRESERVE_FDS,
+        &flags::CGROUP,
+        &flags::IGNORE_PAUSED,
+    ],
+    run: commands::exec::run,
+    ..ON_A_CONTAINER
+};
+
+static LIST: Command = Command {
+    name: "list",
+    summary: "list the containers of a state root",
+    description: "A container whose state cannot be read is reported on standard error, and the others are listed.",
+    positionals: &[],
+    least: 0,
+    most: Some(0),
+    flags: &[&flags::FORMAT, &flags::QUIET],
+    run: commands::list::run,
+    ..ON_A_CONTAINER
+};
+
+static PS: Command = Command {
+    name: "ps",
+    summary: "list the processes of a container",
+    description: "The table is made by the host's ps(1), called with the arguments given (default: -ef) and cut down to the container's processes.",
+    positionals: &[
+        ID,
+        Positional {
+            name: "[PS-ARGUMENT...]",
+            hint: Hint::Nothing,
+        },
+    ],
+    most: None,
+    flags_end_at_positional: true,
+    flags: &[&flags::FORMAT],
+    run: commands::ps::run,
+    ..ON_A_CONTAINER
+};
+
+static SPEC: Command = Command {
+    name: "spec",
+    summary: "write a config.json to start from",
+    description: "Writes config.json into the bundle, and refuses if there is one.",
+    positionals: &[],
+    least: 0,
+    most: Some(0),
+    flags: &[&flags::BUNDLE, &flags::SPEC_ROOTLESS],
+    run: commands::spec::run,
+    ..ON_A_CONTAINER
+};
+
+static FEATURES: Command = Command {
+    name: "features",
+    summary: "print what this runtime supports, as JSON",
+    description: "The document is the runtime specification's features structure.",
+    positionals: &[],
+    least: 0,
+    most: Some(0),
+    run: commands::features::run,
+    ..ON_A_CONTAINER
+};
+
+static HELP: Command = Command {
+    name: "help",
+    summary: "show the help of the program or of one command",
+    description: "The same as the --help flag.",
+    positionals: &[Positional {
+        name: "[COMMAND]",
+        hint: Hint::Nothing,
+    }],
+    least: 0,
+    run: commands::help::run,
+    ..ON_A_CONTAINER
+};
+
+/// Used by `make install`.
+static GENERATE: Command = Command {
+    name: "generate",
+    summary: "write the manual pages into a directory, or print a shell completion",
+    description: "`generate man DIR` writes one page for the program and one for each command into DIR. `generate bash`, `generate zsh` and \
+        `generate fish` print a completion script.",
+    positionals: &[
+        Positional {
+            name: "man|bash|zsh|fish",
+            hint: Hint::Words(&["man", "bash", "zsh", "fish"]),
+        },
+        Positional {
+            name: "[DIR]",
+            hint: Hint::Directory,
+        },
+    ],
+    most: Some(2),
+    hidden: true,
+    run: commands::generate::run,
+    ..ON_A_CONTAINER
+};
+
+/// `--help`, which every command understands without listing it.
+pub static COMMON: &[&Flag] = &[&flags::HELP];

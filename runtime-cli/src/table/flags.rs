@@ -1,0 +1,234 @@
+//! Every flag, once. Two commands that take the same flag refer to the same entry.
+
+use super::{Flag, Hint, Takes};
+
+const DIR: Takes = Takes::Text("DIR");
+const FILE: Takes = Takes::Text("FILE");
+const SOCKET: Takes = Takes::Text("SOCKET");
+
+/// The flags that stand before the command.
+pub static GLOBAL: &[&Flag] = &[
+    &ROOT,
+    &LOG,
+    &LOG_FORMAT,
+    &DEBUG,
+    &SYSTEMD_CGROUP,
+    &CGROUP_MANAGER,
+    &ROOTLESS,
+    &CRIU,
+    &VERSION,
+];
+
+/// Where the state of containers is kept.
+pub static ROOT: Flag = Flag::value(
+    "root",
+    DIR,
+    Hint::Directory,
+    "keep the state of containers in DIR (default: /run/garboard, or $XDG_RUNTIME_DIR/garboard when rootless)",
+);
+/// Where errors are recorded.
+pub static LOG: Flag = Flag::value(
+    "log",
+    FILE,
+    Hint::File,
+    "append errors to FILE as well as printing them",
+);
+/// How errors are recorded.
+pub static LOG_FORMAT: Flag = Flag::value(
+    "log-format",
+    Takes::Text("FORMAT"),
+    Hint::Words(&["text", "json"]),
+    "write the log as text or json (default: text)",
+);
+/// Adds warnings to the log.
+pub static DEBUG: Flag = Flag::switch("debug", "record warnings in the log too");
+/// The cgroup driver, as runc asks for it.
+pub static SYSTEMD_CGROUP: Flag = Flag::switch("systemd-cgroup", "let systemd manage the cgroup");
+/// The cgroup driver, as crun asks for it.
+pub static CGROUP_MANAGER: Flag = Flag::value(
+    "cgroup-manager",
+    Takes::Text("MANAGER"),
+    Hint::Words(&["cgroupfs", "systemd", "disabled"]),
+    "who manages the cgroup: cgroupfs, systemd or disabled (default: cgroupfs)",
+);
+/// Sent by go-runc when its caller set it.
+pub static ROOTLESS: Flag = Flag::value(
+    "rootless",
+    Takes::Text("BOOL"),
+    Hint::Words(&["true", "false", "auto"]),
+    "tolerate cgroups that may not be written: true, false or auto (default: auto)",
+);
+/// Sent by old engines.
+pub static CRIU: Flag = Flag::value(
+    "criu",
+    FILE,
+    Hint::File,
+    "accepted for old engines and ignored",
+)
+.hidden();
+/// Shows the version.
+pub static VERSION: Flag = Flag::switch("version", "print the version").short('v');
+/// Understood by every command.
+pub static HELP: Flag = Flag::switch("help", "show this help").short('h');
+
+/// The directory of `config.json`.
+pub static BUNDLE: Flag = Flag::value(
+    "bundle",
+    DIR,
+    Hint::Directory,
+    "the bundle: the directory of config.json (default: the current one)",
+)
+.short('b');
+/// Receives the terminal.
+pub static CONSOLE_SOCKET: Flag = Flag::value(
+    "console-socket",
+    SOCKET,
+    Hint::File,
+    "send the master end of the terminal to this AF_UNIX socket",
+);
+/// Receives the pidfd.
+pub static PIDFD_SOCKET: Flag = Flag::value(
+    "pidfd-socket",
+    SOCKET,
+    Hint::File,
+    "send a pidfd of the process to this AF_UNIX socket",
+);
+/// Receives the pid.
+pub static PID_FILE: Flag =
+    Flag::value("pid-file", FILE, Hint::File, "write the process id to FILE");
+/// For a rootfs that is the initial ramdisk.
+pub static NO_PIVOT: Flag = Flag::switch(
+    "no-pivot",
+    "do not use pivot_root; needed when the rootfs is on an initial ramdisk",
+);
+/// Leaves the session keyring alone.
+pub static NO_NEW_KEYRING: Flag = Flag::switch(
+    "no-new-keyring",
+    "let the container inherit the caller's session keyring instead of making a new one",
+);
+/// Fds handed on.
+pub static PRESERVE_FDS: Flag = Flag::value(
+    "preserve-fds",
+    Takes::Number("N"),
+    Hint::Nothing,
+    "hand on N file descriptors after stdio and $LISTEN_FDS (default: 0)",
+);
+/// Does not wait.
+pub static DETACH: Flag = Flag::switch("detach", "do not wait for the process").short('d');
+/// Leaves a container that ended.
+pub static KEEP: Flag = Flag::switch("keep", "do not delete the container when it has ended");
+/// Leaves orphans to the system's init.
+pub static NO_SUBREAPER: Flag = Flag::switch(
+    "no-subreaper",
+    "do not reap the processes that the container leaves behind",
+);
+
+/// Ends the container first.
+pub static FORCE: Flag = Flag::switch(
+    "force",
+    "kill the container first if it still runs; succeed if there is none",
+)
+.short('f');
+/// Kept for old engines.
+pub static ALL: Flag = Flag::switch(
+    "all",
+    "signal every process of the container, and accept that it has ended",
+)
+.short('a')
+.hidden();
+
+/// Working directory of the new process.
+pub static CWD: Flag = Flag::value(
+    "cwd",
+    DIR,
+    Hint::Nothing,
+    "working directory inside the container",
+);
+/// Environment of the new process.
+pub static ENV: Flag = Flag::value(
+    "env",
+    Takes::Text("NAME=VALUE"),
+    Hint::Nothing,
+    "set an environment variable",
+)
+.short('e')
+.repeated();
+/// Gives the new process a terminal.
+pub static TTY: Flag = Flag::switch("tty", "give the process a terminal").short('t');
+/// Credentials of the new process.
+pub static USER: Flag = Flag::value(
+    "user",
+    Takes::Text("UID[:GID]"),
+    Hint::Nothing,
+    "run as this user and group",
+)
+.short('u');
+/// Supplementary groups of the new process.
+pub static ADDITIONAL_GIDS: Flag = Flag::value(
+    "additional-gids",
+    Takes::Number("GID"),
+    Hint::Nothing,
+    "add a supplementary group",
+)
+.short('g')
+.repeated();
+/// The whole process as a document.
+pub static PROCESS: Flag = Flag::value(
+    "process",
+    FILE,
+    Hint::File,
+    "take the process from FILE, a JSON document like config.json's `process`",
+)
+.short('p');
+/// SELinux label of the new process.
+pub static PROCESS_LABEL: Flag = Flag::value(
+    "process-label",
+    Takes::Text("LABEL"),
+    Hint::Nothing,
+    "SELinux label of the process",
+);
+/// AppArmor profile of the new process.
+pub static APPARMOR: Flag = Flag::value(
+    "apparmor",
+    Takes::Text("PROFILE"),
+    Hint::Nothing,
+    "AppArmor profile of the process",
+);
+/// No new privileges for the new process.
+pub static NO_NEW_PRIVS: Flag = Flag::switch("no-new-privs", "set no-new-privileges");
+/// More capabilities for the new process.
+pub static CAP: Flag = Flag::value(
+    "cap",
+    Takes::Text("CAP"),
+    Hint::Nothing,
+    "add a capability, such as CAP_NET_RAW",
+)
+.short('c')
+.repeated();
+/// A cgroup below the container's.
+pub static CGROUP: Flag = Flag::value(
+    "cgroup",
+    Takes::Text("[CTRL[,CTRL]:]PATH"),
+    Hint::Nothing,
+    "run in this cgroup below the container's own",
+)
+.repeated();
+/// exec although frozen.
+pub static IGNORE_PAUSED: Flag = Flag::switch(
+    "ignore-paused",
+    "go ahead in a paused container; the process runs when it is resumed",
+);
+
+/// Table or JSON.
+pub static FORMAT: Flag = Flag::value(
+    "format",
+    Takes::Text("FORMAT"),
+    Hint::Words(&["table", "json"]),
+    "print a table or json (default: table)",
+)
+.short('f');
+/// Ids only.
+pub static QUIET: Flag = Flag::switch("quiet", "print ids only").short('q');
+/// A config.json for unprivileged users.
+pub static SPEC_ROOTLESS: Flag =
+    Flag::switch("rootless", "write a bundle for an unprivileged user");
