@@ -242,14 +242,18 @@ impl Cgroup {
     /// Kills every process in the marked directories and waits until none is left. Frozen ones are thawed to die.
     /// Errors: Refused; Internal with [`Survivors`] after the deadline.
     pub fn kill_all(&self, host: &Host, deadline: Instant) -> Result<(), Error> {
-        for directory in self.marked(Version::V2) {
-            v2::kill(directory, host, deadline)?;
+        let marked = self
+            .directories
+            .iter()
+            .filter(|directory| directory.marked)
+            .collect::<Vec<_>>();
+        match marked.as_slice() {
+            [] => Ok(()),
+            [only] if only.place.is_unified() => v2::kill(only, host, deadline),
+            // Whatever froze a process on v1 must be undone before it can die, so the cgroup2 tree of a hybrid machine is not waited
+            // for by itself.
+            several => v1::kill(several, host, deadline),
         }
-        if self.marked(Version::V1).next().is_some() {
-            let directories = self.marked(Version::V1).collect::<Vec<_>>();
-            v1::kill(&directories, host, deadline)?;
-        }
-        Ok(())
     }
 
     /// Whether the container is frozen, or on the way there. An absent directory is not: its container has stopped.
@@ -307,12 +311,6 @@ impl Cgroup {
     /// Gives up a cgroup that a rootless launch could make but not enter; the container then has none.
     pub fn abandon(&mut self, host: &Host) -> Result<(), Error> {
         self.remove(host, Instant::now() + UNDO_DEADLINE).map(drop)
-    }
-
-    fn marked(&self, version: Version) -> impl Iterator<Item = &Directory> {
-        self.directories
-            .iter()
-            .filter(move |directory| directory.marked && directory.place.version == version)
     }
 }
 

@@ -23,7 +23,8 @@ const FREEZE_LIMIT: Duration = Duration::from_millis(100);
 /// Pidfds held at once while killing; an embedder may have few descriptors to spare.
 const BATCH: usize = 16;
 
-/// Kills every process in `directories`, all of one container and all marked, and waits for the last to go.
+/// Kills every process in `directories`, all of one container and all marked, and waits for the last to go. The directory in the cgroup2
+/// tree of a hybrid machine is one of them.
 pub(super) fn kill(
     directories: &[&Directory],
     host: &Host,
