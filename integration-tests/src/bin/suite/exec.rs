@@ -18,7 +18,7 @@ pub fn cases() -> Vec<Case> {
         exec_into_a_stopped_container_is_refused,
         exec_takes_its_attributes_from_flags,
         exec_takes_its_attributes_from_a_process_file,
-        exec_user_strings_mean_what_they_say,
+        cve_2026_30892_exec_user_strings_mean_what_they_say,
         exec_adds_capabilities_but_not_inheritable_ones,
         exec_no_new_privileges_comes_from_its_own_file,
         exec_failures_exit_with_255,
@@ -188,7 +188,7 @@ fn exec_takes_its_attributes_from_a_process_file(t: &Test) -> Done {
 }
 
 /// CVE-2026-30892: `exec -u 1` was read as 0:0.
-fn exec_user_strings_mean_what_they_say(t: &Test) -> Done {
+fn cve_2026_30892_exec_user_strings_mean_what_they_say(t: &Test) -> Done {
     let c = t.container(&Bundle::sleeper().set("/process/user", json!({"uid": 3, "gid": 4})))?;
     c.run_detached()?;
     // Debian's runc refuses ids above 2^31.
