@@ -8,7 +8,7 @@ mod facts;
 mod features;
 mod keys;
 mod mount_options;
-mod names;
+pub(crate) mod names;
 mod parse;
 mod path;
 mod raw;

@@ -9,7 +9,7 @@ pub(super) fn lookup<T: Copy>(table: &[(&'static str, T)], name: &str) -> Option
 }
 
 /// In the order of `linux/capability.h`: the index is the number.
-pub(super) const CAPABILITIES: &[&str] = &[
+pub(crate) const CAPABILITIES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
@@ -74,7 +74,7 @@ pub(super) const RLIMITS: &[&str] = &[
 ];
 
 /// `linux/sched.h`.
-pub(super) const SCHED_POLICIES: &[(&str, u32)] = &[
+pub(crate) const SCHED_POLICIES: &[(&str, u32)] = &[
     ("SCHED_OTHER", SCHED_OTHER),
     ("SCHED_FIFO", SCHED_FIFO),
     ("SCHED_RR", SCHED_RR),
@@ -90,7 +90,7 @@ pub(super) const SCHED_BATCH: u32 = 3;
 pub(super) const SCHED_DEADLINE: u32 = 6;
 
 /// `linux/sched.h`.
-pub(super) const SCHED_FLAGS: &[(&str, u64)] = &[
+pub(crate) const SCHED_FLAGS: &[(&str, u64)] = &[
     ("SCHED_FLAG_RESET_ON_FORK", 0x01),
     ("SCHED_FLAG_RECLAIM", 0x02),
     ("SCHED_FLAG_DL_OVERRUN", 0x04),
@@ -101,7 +101,7 @@ pub(super) const SCHED_FLAGS: &[(&str, u64)] = &[
 ];
 
 /// `linux/ioprio.h`.
-pub(super) const IO_CLASSES: &[(&str, u16)] = &[
+pub(crate) const IO_CLASSES: &[(&str, u16)] = &[
     ("IOPRIO_CLASS_RT", 1),
     ("IOPRIO_CLASS_BE", 2),
     ("IOPRIO_CLASS_IDLE", 3),
@@ -112,14 +112,14 @@ pub(super) const PERSONALITIES: &[(&str, u64)] = &[("LINUX", 0), ("LINUX32", 8)]
 
 /// Whether a memory policy takes nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nodes {
+pub(crate) enum Nodes {
     None,
     Some,
     Any,
 }
 
 /// `linux/mempolicy.h`, in the order of `features`.
-pub(super) const MEMORY_MODES: &[(&str, (u32, Nodes))] = &[
+pub(crate) const MEMORY_MODES: &[(&str, (u32, Nodes))] = &[
     ("MPOL_BIND", (2, Nodes::Some)),
     ("MPOL_DEFAULT", (0, Nodes::None)),
     ("MPOL_INTERLEAVE", (3, Nodes::Some)),
@@ -134,7 +134,7 @@ pub(super) const MPOL_F_RELATIVE_NODES: u32 = 1 << 14;
 pub(super) const MPOL_F_STATIC_NODES: u32 = 1 << 15;
 
 /// `linux/mempolicy.h`, in the order of `features`.
-pub(super) const MEMORY_FLAGS: &[(&str, u32)] = &[
+pub(crate) const MEMORY_FLAGS: &[(&str, u32)] = &[
     ("MPOL_F_NUMA_BALANCING", MPOL_F_NUMA_BALANCING),
     ("MPOL_F_RELATIVE_NODES", MPOL_F_RELATIVE_NODES),
     ("MPOL_F_STATIC_NODES", MPOL_F_STATIC_NODES),
@@ -155,7 +155,7 @@ const MS_SHARED: u64 = 1 << 20;
 pub(super) const DEFAULT_PROPAGATION: u64 = MS_SLAVE | MS_REC;
 
 /// `linux/mount.h`.
-pub(super) const PROPAGATIONS: &[(&str, u64)] = &[
+pub(crate) const PROPAGATIONS: &[(&str, u64)] = &[
     ("private", MS_PRIVATE),
     ("rprivate", MS_PRIVATE | MS_REC),
     ("shared", MS_SHARED),

@@ -8,7 +8,7 @@ use stage::step::Step;
 use super::channel::{self, Message};
 use super::{Child, Start, idmap, source};
 use crate::config::IdMaps;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
 use crate::plan::{self, LaunchKind, LaunchPlan, OnError, Planned, Shape};
 use crate::sys::Spawned;
@@ -73,7 +73,7 @@ impl Child<'_> {
                 Some(ToParent::Console) => self.console = message.fd,
                 Some(ToParent::Note) => {
                     if let Some(failure) = Failure::decode(message.bytes()) {
-                        self.warnings.push(warning(self.plan, &failure));
+                        self.warnings.push(plan::render_note(self.plan, &failure));
                     }
                 }
                 Some(ToParent::Failure) => return Err(failure(self.plan, &message)),
@@ -117,6 +117,10 @@ impl Child<'_> {
             } else {
                 make_user_namespace(host, maps)
             }
+        })
+        .map_err(|error| match error.downcast_ref::<Refused>() {
+            Some(refused) => plan::render_source(self.plan, index, refused),
+            None => error,
         })?;
         self.done(Some(tree))
     }
@@ -166,7 +170,7 @@ pub fn failure(plan: &LaunchPlan, message: &Message) -> Error {
         .copied()
         .and_then(ToParent::from_byte);
     match Failure::decode(message.bytes()) {
-        Some(failure) if first == Some(ToParent::Failure) => render(plan, &failure),
+        Some(failure) if first == Some(ToParent::Failure) => plan::render(plan, &failure),
         _ => out_of_order(),
     }
 }
@@ -221,17 +225,4 @@ fn make_user_namespace(host: &Host, maps: &IdMaps) -> Result<OwnedFd, Error> {
     let mut child = Child::spawn(&plan, &start)?;
     let pid = child.supervise(host, &mut Maps(maps))?;
     idmap::user_namespace_of(host, pid)
-}
-
-fn render(plan: &LaunchPlan, failure: &Failure) -> Error {
-    Error::new(ErrorKind::Refused, warning(plan, failure))
-}
-
-fn warning(plan: &LaunchPlan, failure: &Failure) -> String {
-    let at = plan.steps.get(failure.step as usize);
-    format!(
-        "unable to start container process: {at:?} {} {}",
-        failure.call.name(),
-        crate::error::Errno(failure.errno)
-    )
 }

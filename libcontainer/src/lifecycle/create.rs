@@ -9,7 +9,7 @@ use rustix::fs::{Mode, mkdirat};
 use stage::message::ToStage;
 
 use crate::bundle::Bundle;
-use crate::cgroup::{Cgroup, CgroupMounts, CgroupPlan};
+use crate::cgroup::{Cgroup, CgroupPlan};
 use crate::config::{Config, IdMaps, Namespace};
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Refused};
@@ -17,10 +17,7 @@ use crate::handover;
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
 use crate::launch::{self, Child, Joined, Launched, Parent};
-use crate::plan::{
-    self, CgroupFacts, CreateRequest, Hierarchy, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts,
-    Start,
-};
+use crate::plan::{self, CreateRequest, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts, Start};
 use crate::request::{Console, CreateOptions};
 use crate::state::{
     Claim, ContainerId, Entry, ExecDefaults, HookRecord, MovedNetDevice, ProcessId, Record,
@@ -215,27 +212,6 @@ pub fn plan_facts(
     cgroup_plan: &CgroupPlan,
     joined: &Joined,
 ) -> Result<PlanFacts, Error> {
-    let cgroup = match cgroup_plan.mounts() {
-        CgroupMounts::Unified { own } => CgroupFacts::V2 {
-            mount: "/sys/fs/cgroup".into(),
-            own,
-        },
-        CgroupMounts::Legacy { hierarchies, links } => CgroupFacts::V1(
-            hierarchies
-                .into_iter()
-                .map(|hierarchy| Hierarchy {
-                    links: links
-                        .iter()
-                        .filter(|(_, target)| *target == hierarchy.name)
-                        .map(|(name, _)| name.clone())
-                        .collect(),
-                    options: vec![hierarchy.options],
-                    name: hierarchy.name,
-                    own: hierarchy.own,
-                })
-                .collect(),
-        ),
-    };
     let facts = host.facts()?;
     Ok(PlanFacts {
         process: ProcessFacts {
@@ -245,7 +221,7 @@ pub fn plan_facts(
         },
         privileged: host.has_sys_admin()?,
         in_userns: host.in_user_namespace()?,
-        cgroup,
+        cgroup: cgroup_plan.mounts(),
         selinux: facts.selinux,
         kcore: host.has_kcore(),
         joined: joined.facts,
@@ -257,7 +233,9 @@ fn check_request(config: &Config, options: &CreateOptions) -> Result<(), Error> 
     let invalid = |text: &str| Err(Error::new(ErrorKind::InvalidConfig, text));
     match (&options.console, config.process.terminal) {
         (Console::Socket(_), false) => {
-            return invalid("cannot use console socket if garboard will not detach or allocate tty");
+            return invalid(
+                "cannot use console socket if garboard will not detach or allocate tty",
+            );
         }
         (Console::None, true) => {
             return invalid(

@@ -1,6 +1,7 @@
 //! Mounts of type `cgroup`: the container's view of its own cgroups.
 
 use std::ffi::CString;
+use std::path::Path;
 
 use stage::step::Step;
 
@@ -10,17 +11,21 @@ use super::flags::{
 };
 use super::form::{Owned, Text, Texts};
 use super::mounts::{Attributes, Source, bind_step, readonly_later};
-use super::{CgroupFacts, Hierarchy, rootfs};
+use super::rootfs;
+use crate::cgroup::{CgroupMounts, HierarchyMount};
 use crate::config::{ContainerPath, Mount, Namespace};
 use crate::error::Pointer;
 
 /// What every v1 mount gets, whatever the options say (runc's defaults).
 const V1_FLAGS: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 
+/// Where the host has its cgroup2.
+const HOST: &str = "/sys/fs/cgroup";
+
 pub(super) fn cgroup(c: &mut Create<'_>, mount: &Mount, at: &Pointer) {
     match &c.facts.cgroup {
-        CgroupFacts::V2 { .. } => unified(c, mount, at),
-        CgroupFacts::V1(hierarchies) => legacy(c, mount, hierarchies, at),
+        CgroupMounts::Unified { own } => unified(c, mount, own.as_deref(), at),
+        CgroupMounts::Legacy { hierarchies, links } => legacy(c, mount, hierarchies, links, at),
     }
 }
 
@@ -28,11 +33,9 @@ fn has_namespace(c: &Create<'_>) -> bool {
     !matches!(c.config.namespaces.cgroup, Namespace::Host)
 }
 
-fn unified(c: &mut Create<'_>, mount: &Mount, at: &Pointer) {
-    let CgroupFacts::V2 { mount: host, own } = &c.facts.cgroup else {
-        return;
-    };
-    let own = own.as_ref().unwrap_or(host);
+fn unified(c: &mut Create<'_>, mount: &Mount, own: Option<&Path>, at: &Pointer) {
+    let host = Path::new(HOST);
+    let own = own.unwrap_or(host);
     let bind = |c: &mut Create<'_>, path| {
         let attributes = Attributes {
             set: mount.attr_set,
@@ -67,21 +70,25 @@ fn unified(c: &mut Create<'_>, mount: &Mount, at: &Pointer) {
     } else {
         // The host's own mount, cloned: the same view as mounting it again, without the 5 to 17 ms that takes.
         let whole = bind(c, host);
-        let part = bind(c, own);
-        c.draft.push_instead(at, whole, [0; 4], part);
+        if own == host {
+            c.draft.push(at, whole);
+        } else {
+            let part = bind(c, own);
+            c.draft.push_instead(at, whole, [0; 4], part);
+        }
     }
 }
 
 fn new_mount(
     fstype: &str,
-    options: &[String],
+    options: &[&str],
     attr_flags: u64,
     propagation: u64,
     target: &ContainerPath,
 ) -> Step<Owned> {
     let options = options
         .iter()
-        .filter_map(|option| CString::new(option.as_str()).ok())
+        .filter_map(|option| CString::new(*option).ok())
         .collect();
     Step::MountNew {
         fstype: fstype.into(),
@@ -96,7 +103,13 @@ fn new_mount(
 }
 
 /// A tmpfs that holds one directory for each hierarchy and one symlink for each controller of a joined one.
-fn legacy(c: &mut Create<'_>, mount: &Mount, hierarchies: &[Hierarchy], at: &Pointer) {
+fn legacy(
+    c: &mut Create<'_>,
+    mount: &Mount,
+    hierarchies: &[HierarchyMount],
+    links: &[(String, String)],
+    at: &Pointer,
+) {
     let propagation = mount.propagation.first().copied().unwrap_or(0);
     readonly_later(c, mount, true, at);
     let tmpfs = Step::MountNew {
@@ -110,39 +123,53 @@ fn legacy(c: &mut Create<'_>, mount: &Mount, hierarchies: &[Hierarchy], at: &Poi
         inherit_mode: false,
     };
     c.draft.push(at, tmpfs);
-    // Never writable where the configuration says so: release_agent runs on the host (CVE-2022-0492).
-    let attributes = Attributes {
-        set: V1_FLAGS | (mount.attr_set & MOUNT_ATTR_RDONLY),
-        ..Attributes::default()
-    };
     for hierarchy in hierarchies {
-        let Ok(target) = ContainerPath::parse(&format!("{}/{}", mount.target, hierarchy.name))
-        else {
-            continue;
-        };
-        let step = if has_namespace(c) {
-            new_mount("cgroup", &hierarchy.options, attributes.set, 0, &target)
-        } else {
-            let source = Source {
-                path: &hierarchy.own,
-                recursive: false,
-                idmap: None,
-            };
-            bind_step(c, &source, &target, attributes, 0, at)
-        };
-        c.draft.push(at, step);
-        for link in &hierarchy.links {
-            if let Ok(path) = ContainerPath::parse(&format!("{}/{link}", mount.target)) {
-                let content = Text::new(&hierarchy.name);
-                c.draft.push(
-                    at,
-                    Step::Symlink {
-                        content,
-                        path: rootfs::relative(&path),
-                        replace: false,
-                    },
-                );
-            }
+        if let Some(target) = inside(mount, &hierarchy.name) {
+            let step = hierarchy_step(c, mount, hierarchy, &target, at);
+            c.draft.push(at, step);
         }
     }
+    for (name, content) in links {
+        if let Some(path) = inside(mount, name) {
+            let (content, path) = (Text::new(content), rootfs::relative(&path));
+            let replace = false;
+            c.draft.push(
+                at,
+                Step::Symlink {
+                    content,
+                    path,
+                    replace,
+                },
+            );
+        }
+    }
+}
+
+fn inside(mount: &Mount, name: &str) -> Option<ContainerPath> {
+    ContainerPath::parse(&format!("{}/{name}", mount.target)).ok()
+}
+
+/// Read-only where the configuration says so: a writable release_agent is run by the host (CVE-2022-0492).
+fn hierarchy_step(
+    c: &mut Create<'_>,
+    mount: &Mount,
+    hierarchy: &HierarchyMount,
+    target: &ContainerPath,
+    at: &Pointer,
+) -> Step<Owned> {
+    let set = V1_FLAGS | (mount.attr_set & MOUNT_ATTR_RDONLY);
+    if has_namespace(c) {
+        let options: Vec<&str> = hierarchy.options.split(',').collect();
+        return new_mount("cgroup", &options, set, 0, target);
+    }
+    let source = Source {
+        path: &hierarchy.own,
+        recursive: false,
+        idmap: None,
+    };
+    let attributes = Attributes {
+        set,
+        ..Attributes::default()
+    };
+    bind_step(c, &source, target, attributes, 0, at)
 }

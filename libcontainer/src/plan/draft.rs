@@ -121,9 +121,18 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A source that both branches of a conditional step name is one source.
     pub fn handed(&mut self, source: HandedSource) -> Handed {
-        self.plan.handed.push(source);
-        // The validation bounds the number of mounts far below.
-        Handed::try_from(self.plan.handed.len() - 1).unwrap_or(Handed::MAX)
+        let known = self
+            .plan
+            .handed
+            .iter()
+            .position(|known| known.is_same(&source));
+        let index = known.unwrap_or_else(|| {
+            self.plan.handed.push(source);
+            self.plan.handed.len() - 1
+        });
+        // A config.json with 65536 mounts runs into fs.mount-max before this matters.
+        Handed::try_from(index).unwrap_or(Handed::MAX)
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
+use crate::cgroup::CgroupMounts;
 use crate::config::Process;
 use crate::error::Pointer;
 
@@ -47,7 +48,7 @@ pub struct PlanFacts {
     /// We run in a user namespace that is not the initial one: mknod is refused.
     pub in_userns: bool,
     /// How the container sees its cgroups.
-    pub cgroup: CgroupFacts,
+    pub cgroup: CgroupMounts,
     /// SELinux is on: mounts take the mount label.
     pub selinux: bool,
     /// `/proc/kcore` exists: `/dev/core` points to it.
@@ -74,32 +75,6 @@ pub struct JoinedFacts {
     /// CLONE_NEW* of the namespaces given by path that do *not* belong to the user namespace given by path (NS_GET_USERNS): they can
     /// only be joined before it.
     pub foreign: u32,
-}
-
-/// The cgroup file systems of this machine.
-#[derive(Debug, Clone)]
-pub enum CgroupFacts {
-    V2 {
-        /// Where cgroup2 is mounted: `/sys/fs/cgroup`.
-        mount: PathBuf,
-        /// The container's own directory below it; `None` when it has none (rootless).
-        own: Option<PathBuf>,
-    },
-    /// One entry for each mounted v1 hierarchy.
-    V1(Vec<Hierarchy>),
-}
-
-/// One mounted v1 hierarchy.
-#[derive(Debug, Clone)]
-pub struct Hierarchy {
-    /// Its directory's name below the cgroup mount: `cpu,cpuacct`, `systemd`.
-    pub name: String,
-    /// What mounting it again takes: `["cpu", "cpuacct"]`, `["none", "name=systemd"]`.
-    pub options: Vec<String>,
-    /// The container's own directory on the host.
-    pub own: PathBuf,
-    /// Names that lead to it as symlinks: `cpu` and `cpuacct`.
-    pub links: Vec<String>,
 }
 
 /// A running container that a process is to be executed in.

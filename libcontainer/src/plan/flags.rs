@@ -14,7 +14,6 @@ pub const MS_SYNCHRONOUS: u64 = 0x10;
 pub const MS_MANDLOCK: u64 = 0x40;
 pub const MS_DIRSYNC: u64 = 0x80;
 pub const MS_REC: u64 = 0x4000;
-pub const MS_SILENT: u64 = 0x8000;
 pub const MS_UNBINDABLE: u64 = 1 << 17;
 pub const MS_PRIVATE: u64 = 1 << 18;
 pub const MS_SLAVE: u64 = 1 << 19;

@@ -2,12 +2,12 @@
 
 use stage::step::Step;
 
-use super::OnError;
 use super::create::Create;
 use super::draft::Draft;
 use super::exec::Exec;
 use super::flags::{EACCES, ENOSYS, EPERM};
 use super::form::{Numbers, Text};
+use super::{LaunchKind, OnError};
 use crate::config::Namespace;
 use crate::error::Pointer;
 
@@ -72,6 +72,10 @@ pub(super) fn own_stdio(draft: &mut Draft<'_>) {
 
 /// As root first; the directories that refuse even root (FUSE, NFS) are tried with the user's ids.
 pub(super) fn cwd(draft: &mut Draft<'_>) {
+    // pivot_root has left us at the root.
+    if draft.process.cwd.is_root() && draft.plan.kind == LaunchKind::Create {
+        return;
+    }
     let path = Text::from(draft.process.cwd.as_c_str());
     let user = &draft.process.user;
     let as_user = Step::CwdAsUser {

@@ -3,12 +3,16 @@
 //! Pure: no function below makes a system call or can fail. What only the kernel can tell stands in the plan as a conditional step
 //! ([`OnError`]). The order of the steps is `order.rs`'s business, the files beside it each know one subject.
 
+mod call;
 mod cgroup_mounts;
 mod create;
+mod describe;
 mod devices;
 mod draft;
 mod exec;
+mod explain;
 mod facts;
+mod failure;
 mod flags;
 mod form;
 mod hooks;
@@ -21,6 +25,7 @@ mod process;
 mod rootfs;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -31,10 +36,11 @@ pub use stage::wire::OnError;
 use crate::config::IdMaps;
 use crate::error::Pointer;
 
+pub use explain::{Format, explain};
 pub use facts::{
-    CgroupFacts, CreateRequest, ExecRequest, ExecTarget, Hierarchy, JoinedFacts, PlanFacts,
-    ProcessFacts, Start,
+    CreateRequest, ExecRequest, ExecTarget, JoinedFacts, PlanFacts, ProcessFacts, Start,
 };
+pub use failure::{StepFailed, render, render_note, render_source};
 pub use form::{Numbers, Owned, Text, Texts};
 
 /// The slot of the control socket, in every plan.
@@ -148,6 +154,25 @@ pub enum HandedSource {
         idmap: Option<IdmapSource>,
         at: Pointer,
     },
+}
+
+impl HandedSource {
+    /// One place of the configuration asks for the same clone only with the same id map.
+    fn is_same(&self, other: &HandedSource) -> bool {
+        let HandedSource::Bind {
+            path,
+            recursive,
+            at,
+            ..
+        } = self;
+        let HandedSource::Bind {
+            path: other_path,
+            recursive: other_recursive,
+            at: other_at,
+            ..
+        } = other;
+        (path, recursive, at) == (other_path, other_recursive, other_at)
+    }
 }
 
 /// The id map of a bind mount.

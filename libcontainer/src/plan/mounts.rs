@@ -9,7 +9,7 @@ use super::create::Create;
 use super::flags::{
     EPERM, MOUNT_ATTR__ATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MS_DIRSYNC, MS_I_VERSION,
-    MS_LAZYTIME, MS_MANDLOCK, MS_RDONLY, MS_SILENT, MS_SYNCHRONOUS,
+    MS_LAZYTIME, MS_MANDLOCK, MS_RDONLY, MS_SYNCHRONOUS,
 };
 use super::form::{Owned, Text, Texts};
 use super::{HandedSource, IdmapSource, cgroup_mounts, rootfs};
@@ -82,6 +82,8 @@ fn filesystem(c: &mut Create<'_>, mount: &Mount, at: &Pointer) {
     let is_tmpfs = fstype.as_bytes() == b"tmpfs";
     let mut attr_flags = (mount.attr_set & !mount.recursive_clear) | mount.recursive_set;
     let mut flags = flags.clone();
+    // It mutes the kernel's log, and a mount made by fsconfig(2) writes none.
+    flags.retain(|flag| *flag != "silent");
     if readonly_later(c, mount, is_tmpfs, at) {
         attr_flags &= !MOUNT_ATTR_RDONLY;
         flags.retain(|flag| *flag != "ro");
@@ -139,32 +141,26 @@ fn context(c: &Create<'_>, fstype: &[u8]) -> Option<CString> {
     CString::new(text).ok()
 }
 
-/// fsconfig(2) knows no word for these, and has a shorter memory.
+/// fsconfig(2) knows no word for `iversion`, and takes shorter strings.
 fn needs_mount_syscall(flags: &[&str], data: &[CString]) -> bool {
-    flags
-        .iter()
-        .any(|flag| matches!(*flag, "silent" | "loud" | "iversion" | "noiversion"))
+    flags.contains(&"iversion")
         || data
             .iter()
             .any(|option| option.as_bytes().len() > FSCONFIG_MAX)
 }
 
 fn superblock_flags(words: &[&str]) -> u64 {
-    words.iter().fold(0, |flags, word| match *word {
-        "ro" => flags | MS_RDONLY,
-        "rw" => flags & !MS_RDONLY,
-        "sync" => flags | MS_SYNCHRONOUS,
-        "async" => flags & !MS_SYNCHRONOUS,
-        "dirsync" => flags | MS_DIRSYNC,
-        "mand" => flags | MS_MANDLOCK,
-        "nomand" => flags & !MS_MANDLOCK,
-        "lazytime" => flags | MS_LAZYTIME,
-        "nolazytime" => flags & !MS_LAZYTIME,
-        "silent" => flags | MS_SILENT,
-        "loud" => flags & !MS_SILENT,
-        "iversion" => flags | MS_I_VERSION,
-        "noiversion" => flags & !MS_I_VERSION,
-        _ => flags,
+    words.iter().fold(0, |flags, word| {
+        flags
+            | match *word {
+                "ro" => MS_RDONLY,
+                "sync" => MS_SYNCHRONOUS,
+                "dirsync" => MS_DIRSYNC,
+                "mand" => MS_MANDLOCK,
+                "lazytime" => MS_LAZYTIME,
+                "iversion" => MS_I_VERSION,
+                _ => 0,
+            }
     })
 }
 

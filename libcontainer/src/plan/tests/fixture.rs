@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
+use crate::cgroup::CgroupMounts;
 use crate::config::*;
 use crate::error::Pointer;
 use crate::plan::flags::*;
@@ -195,8 +196,7 @@ pub fn facts() -> PlanFacts {
         },
         privileged: true,
         in_userns: false,
-        cgroup: CgroupFacts::V2 {
-            mount: PathBuf::from("/sys/fs/cgroup"),
+        cgroup: CgroupMounts::Unified {
             own: Some(PathBuf::from("/sys/fs/cgroup/c1")),
         },
         selinux: false,

@@ -1,0 +1,151 @@
+//! The call that failed inside a step, with its arguments decoded, and the path it was about.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use stage::message::{Call, Failure};
+use stage::step::Step;
+
+use super::describe::{device, superblock};
+use super::form::{Owned, Text};
+use super::words::{attributes, namespaces, propagation};
+
+/// `mount_setattr(ro|nosuid)`.
+pub(super) fn call(step: &Step<Owned>, failure: &Failure) -> String {
+    match arguments(step, failure) {
+        Some(arguments) => format!("{}({arguments})", failure.call.name()),
+        None => failure.call.name().to_owned(),
+    }
+}
+
+fn arguments(step: &Step<Owned>, failure: &Failure) -> Option<String> {
+    Some(match (failure.call, step) {
+        (Call::Fsopen, Step::MountNew { fstype, .. }) => fstype.show().into_owned(),
+        (Call::Fsconfig, Step::MountNew { options, .. }) => match failure.arguments[0] {
+            u64::MAX => "create".to_owned(),
+            index => options
+                .0
+                .get(usize::try_from(index).ok()?)?
+                .to_string_lossy()
+                .into_owned(),
+        },
+        (Call::Fsmount, Step::MountNew { attr_flags, .. }) => {
+            attributes(*attr_flags, 0, false).join("|")
+        }
+        (
+            Call::Mount,
+            Step::MountOld {
+                fstype,
+                source,
+                flags,
+                ..
+            },
+        ) => {
+            format!(
+                "{}, {}, {}",
+                source.show(),
+                fstype.show(),
+                superblock(*flags).join("|")
+            )
+        }
+        (Call::Mount, Step::TreePropagation { flags }) => propagation(*flags),
+        (Call::MountSetattr, step) => changed(step)?,
+        (
+            Call::Mknod,
+            Step::Device {
+                mode, major, minor, ..
+            },
+        ) => {
+            format!("{}, {:04o}", device(*mode, *major, *minor), mode & 0o7777)
+        }
+        (Call::Symlink, Step::Symlink { content, .. }) => content.show().into_owned(),
+        (Call::Setns, Step::Join { kind, .. }) => namespaces(*kind),
+        (Call::Setns, Step::JoinInit { kinds, .. }) => namespaces(*kinds),
+        (Call::Unshare, Step::Unshare { kinds }) => namespaces(*kinds),
+        (Call::Unshare, Step::NewUser {}) => "user".to_owned(),
+        (Call::Write, Step::Sysctl { value, .. } | Step::OomScoreAdj { value, .. }) => {
+            format!("{:?}", value.show())
+        }
+        (Call::Write, Step::TimeOffsets { text, .. }) => format!("{:?}", text.show()),
+        (Call::Sethostname, Step::Hostname { name })
+        | (Call::Setdomainname, Step::Domainname { name }) => name.show().into_owned(),
+        (Call::Setresuid, Step::User { uid, .. }) => uid.to_string(),
+        (Call::Setresgid, Step::User { gid, .. }) => gid.to_string(),
+        _ => return None,
+    })
+}
+
+fn changed(step: &Step<Owned>) -> Option<String> {
+    let words = match step {
+        Step::Bind {
+            attr_set,
+            attr_clear,
+            recursive_set,
+            recursive_clear,
+            propagation: flags,
+            ..
+        }
+        | Step::BindPath {
+            attr_set,
+            attr_clear,
+            recursive_set,
+            recursive_clear,
+            propagation: flags,
+            ..
+        } => {
+            let mut words = attributes(*attr_set, *attr_clear, false);
+            words.extend(attributes(*recursive_set, *recursive_clear, true));
+            words.extend((*flags != 0).then(|| propagation(*flags)));
+            words
+        }
+        Step::Remount {
+            attr_set,
+            attr_clear,
+            recursive_set,
+            recursive_clear,
+            ..
+        } => {
+            let mut words = attributes(*attr_set, *attr_clear, false);
+            words.extend(attributes(*recursive_set, *recursive_clear, true));
+            words
+        }
+        Step::Propagation { flags, .. } | Step::RootPropagation { flags } => {
+            vec![propagation(*flags)]
+        }
+        Step::Readonly { .. } => vec!["rro".to_owned()],
+        Step::RemountReadonly { .. } => vec!["ro".to_owned()],
+        _ => return None,
+    };
+    Some(words.join("|"))
+}
+
+/// The path a step is about, as the container sees it; a host path for what comes before the container's root.
+pub(super) fn path(step: &Step<Owned>) -> Option<PathBuf> {
+    let below = |path: &Text| Some(Path::new("/").join(OsStr::from_bytes(path.0.as_bytes())));
+    match step {
+        Step::MountNew { target, .. }
+        | Step::MountOld { target, .. }
+        | Step::Bind { target, .. }
+        | Step::BindPath { target, .. }
+        | Step::Remount { target, .. }
+        | Step::Propagation { target, .. } => below(target),
+        Step::Device { path, .. }
+        | Step::BindDevice { path, .. }
+        | Step::Symlink { path, .. }
+        | Step::RemountReadonly { path }
+        | Step::Mask { path }
+        | Step::Readonly { path }
+        | Step::MakeCwd { path }
+        | Step::Cwd { path }
+        | Step::CwdAsUser { path, .. } => below(path),
+        Step::AttachRoot { at, .. } => below(at),
+        Step::CloneRoot { path, .. } => below(path),
+        Step::Sysctl { path, .. } => {
+            Some(Path::new("/proc/sys").join(OsStr::from_bytes(path.0.as_bytes())))
+        }
+        Step::OomScoreAdj { .. } => Some(PathBuf::from("/proc/self/oom_score_adj")),
+        Step::TimeOffsets { .. } => Some(PathBuf::from("/proc/self/timens_offsets")),
+        _ => None,
+    }
+}
