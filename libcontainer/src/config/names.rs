@@ -54,7 +54,7 @@ pub(crate) const CAPABILITIES: &[&str] = &[
 ];
 
 /// `asm-generic/resource.h`; the index is the number.
-pub(super) const RLIMITS: &[&str] = &[
+pub(crate) const RLIMITS: &[&str] = &[
     "RLIMIT_CPU",
     "RLIMIT_FSIZE",
     "RLIMIT_DATA",

@@ -9,7 +9,7 @@ use stage::step::Step;
 
 use super::describe::{device, superblock};
 use super::form::{Owned, Text};
-use super::words::{attributes, namespaces, propagation};
+use super::words::{attributes, limit, namespaces, propagation, resource_name};
 
 /// `mount_setattr(ro|nosuid)`.
 pub(super) fn call(step: &Step<Owned>, failure: &Failure) -> String {
@@ -42,12 +42,9 @@ fn arguments(step: &Step<Owned>, failure: &Failure) -> Option<String> {
                 ..
             },
         ) => {
-            format!(
-                "{}, {}, {}",
-                source.show(),
-                fstype.show(),
-                superblock(*flags).join("|")
-            )
+            let mut parts = vec![source.show().into_owned(), fstype.show().into_owned()];
+            parts.extend(Some(superblock(*flags).join("|")).filter(|flags| !flags.is_empty()));
+            parts.join(", ")
         }
         (Call::Mount, Step::TreePropagation { flags }) => propagation(*flags),
         (Call::MountSetattr, step) => changed(step)?,
@@ -70,6 +67,21 @@ fn arguments(step: &Step<Owned>, failure: &Failure) -> Option<String> {
         (Call::Write, Step::TimeOffsets { text, .. }) => format!("{:?}", text.show()),
         (Call::Sethostname, Step::Hostname { name })
         | (Call::Setdomainname, Step::Domainname { name }) => name.show().into_owned(),
+        (
+            Call::Prlimit,
+            Step::Rlimit {
+                resource,
+                soft,
+                hard,
+            },
+        ) => {
+            format!(
+                "{}, {}, {}",
+                resource_name(*resource),
+                limit(*soft),
+                limit(*hard)
+            )
+        }
         (Call::Setresuid, Step::User { uid, .. }) => uid.to_string(),
         (Call::Setresgid, Step::User { gid, .. }) => gid.to_string(),
         _ => return None,

@@ -5,6 +5,7 @@ use stage::step::{Step, hook_point};
 use super::form::{Owned, Text, Texts};
 use super::words::{
     attributes, capabilities, in_brackets, limit, name_of, namespaces, number_list, propagation,
+    resource_name,
 };
 use super::{HandedSource, LaunchPlan, SlotSource, flags};
 use crate::config::names::{IO_CLASSES, MEMORY_FLAGS, MEMORY_MODES, SCHED_FLAGS, SCHED_POLICIES};
@@ -385,7 +386,8 @@ fn settling(step: &Step<Owned>) -> Option<String> {
             soft,
             hard,
         } => format!(
-            "limit resource {resource} to {}, {}",
+            "set {} to {}, at most {}",
+            resource_name(*resource),
             limit(*soft),
             limit(*hard)
         ),

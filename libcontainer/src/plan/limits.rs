@@ -7,6 +7,7 @@ use super::draft::{CONTAINER_PROCESS, Draft};
 use super::flags::{EINVAL, EPERM};
 use super::form::{Numbers, Text};
 use super::{OnError, PlannedLimit};
+use crate::config::Rlimit;
 
 /// CONFIG_NR_CPUS is at most 8192; the kernel cuts the mask to what there is and to our cgroup's set.
 pub(super) fn all_cpus(draft: &mut Draft<'_>) {
@@ -95,18 +96,38 @@ pub(super) fn io_priority(draft: &mut Draft<'_>) {
     }
 }
 
-pub(super) fn rlimits(draft: &mut Draft<'_>) {
+/// The stage lowers and raises its own while it is root. In a user namespace that is no root that may raise: there the parent does it
+/// when the stage is ready. (Elsewhere the parent could not: once the user has changed it needs CAP_SYS_RESOURCE even to lower.)
+pub(super) fn rlimits(draft: &mut Draft<'_>, in_user_namespace: bool) {
     let (rlimits, at) = draft.choose("rlimits", |process| {
         Some(process.rlimits.as_slice()).filter(|rlimits| !rlimits.is_empty())
     });
     for (index, limit) in rlimits.unwrap_or_default().iter().enumerate() {
-        draft.plan.rlimits.push(PlannedLimit {
-            resource: limit.resource,
-            name: limit.name,
-            soft: limit.soft,
-            hard: limit.hard,
-            at: at.index(index),
-        });
+        let Rlimit {
+            resource,
+            name,
+            soft,
+            hard,
+        } = *limit;
+        let at = at.index(index);
+        if in_user_namespace {
+            draft.plan.rlimits.push(PlannedLimit {
+                resource,
+                name,
+                soft,
+                hard,
+                at,
+            });
+        } else {
+            draft.push(
+                &at,
+                Step::Rlimit {
+                    resource,
+                    soft,
+                    hard,
+                },
+            );
+        }
     }
 }
 

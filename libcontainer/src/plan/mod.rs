@@ -69,8 +69,8 @@ pub struct LaunchPlan {
     pub host_hooks: bool,
     /// The stage sends a terminal's master.
     pub console: bool,
-    /// Set by the parent with prlimit(2) when the stage is ready: after its last open, and with the parent's right to raise them, which
-    /// the stage has lost in a user namespace.
+    /// Set by the parent with prlimit(2) when the stage is ready: in a user namespace the stage has no right to raise them. Elsewhere it
+    /// sets its own ([`Step::Rlimit`]).
     pub rlimits: Vec<PlannedLimit>,
     /// How many fds from 3 on the program keeps.
     pub preserved: u32,

@@ -92,6 +92,11 @@ pub(super) fn enter(c: &mut Create<'_>) {
     }
 }
 
+/// Whether the stage ends up in another user namespace than ours.
+pub(super) fn enters_user(c: &Create<'_>) -> bool {
+    c.draft.plan.shape == Shape::NewUser || joins_user(c)
+}
+
 fn joins_user(c: &Create<'_>) -> bool {
     matches!(c.config.namespaces.user, Namespace::Path(..)) && !c.facts.joined.same_user
 }

@@ -3,6 +3,7 @@
 use super::create::Create;
 use super::draft::Draft;
 use super::exec::Exec;
+use super::flags::CLONE_NEWUSER;
 use super::{devices, hooks, identity, limits, mounts, namespaces, process, rootfs};
 
 /// create and run.
@@ -54,7 +55,8 @@ pub(super) fn create(c: &mut Create<'_>) {
     identity::new_keyring(c);
     limits::memory_policy(c);
     limits::personality(c);
-    become_the_process(&mut c.draft, 0o022);
+    let in_user_namespace = namespaces::enters_user(c);
+    become_the_process(&mut c.draft, 0o022, in_user_namespace);
 
     // Nothing of config.json can fail any more.
     process::await_start(c);
@@ -77,7 +79,8 @@ pub(super) fn exec(e: &mut Exec<'_>) {
     process::console(&mut e.draft, false);
     process::reopen_null(&mut e.draft);
     identity::join_keyring(e);
-    become_the_process(&mut e.draft, e.request.umask);
+    let in_user_namespace = e.target.namespaces & CLONE_NEWUSER != 0;
+    become_the_process(&mut e.draft, e.request.umask, in_user_namespace);
     limits::last_affinity(&mut e.draft);
     process::await_commit(&mut e.draft);
     let (env, preserved) = (e.draft.process.env.clone(), e.request.preserve_fds);
@@ -85,7 +88,7 @@ pub(super) fn exec(e: &mut Exec<'_>) {
 }
 
 /// From root to the process's own identity; what create and exec have in common.
-fn become_the_process(draft: &mut Draft<'_>, umask: u32) {
+fn become_the_process(draft: &mut Draft<'_>, umask: u32, in_user_namespace: bool) {
     // Raising a priority needs CAP_SYS_NICE.
     limits::scheduler(draft);
     limits::io_priority(draft);
@@ -96,15 +99,15 @@ fn become_the_process(draft: &mut Draft<'_>, umask: u32) {
     identity::own_stdio(draft);
     // PR_CAPBSET_DROP needs CAP_SETPCAP, which the user change or capset takes away.
     identity::drop_bounding(draft);
+    // Before no-new-privileges, which lets through only transitions to less; it takes effect at execve.
+    identity::label(draft);
+    // After our last open but that of /etc/passwd (R19), while we may still raise them.
+    limits::rlimits(draft, in_user_namespace);
     // With PR_SET_KEEPCAPS, since the capabilities are set after it.
     identity::user(draft);
-    // AppArmor and SELinux refuse the change once no-new-privileges is on, unless it is a transition to less.
-    identity::label(draft);
     identity::capabilities(draft);
     // After it execve grants nothing; nothing of ours execs.
     identity::no_new_privileges(draft);
     // As the user, with the user's capabilities: what execve would say is said by create, not by start.
     process::find_program(draft);
-    // The parent sets them at *ready*: after the stage's last open (R19), and with rights that the stage has dropped.
-    limits::rlimits(draft);
 }

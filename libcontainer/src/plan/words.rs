@@ -1,7 +1,7 @@
 //! The kernel's numbers in the words people use for them: mount options, namespaces, capabilities, errnos.
 
 use super::flags::*;
-use crate::config::names::{CAPABILITIES, PROPAGATIONS};
+use crate::config::names::{CAPABILITIES, PROPAGATIONS, RLIMITS};
 
 /// (attribute, word that sets it, word that clears it)
 const ATTRIBUTES: &[(u64, &str, &str)] = &[
@@ -170,6 +170,14 @@ pub(super) fn limit(value: u64) -> String {
         u64::MAX => "unlimited".to_owned(),
         value => value.to_string(),
     }
+}
+
+/// `RLIMIT_NOFILE`.
+pub(super) fn resource_name(resource: u32) -> String {
+    let name = usize::try_from(resource)
+        .ok()
+        .and_then(|index| RLIMITS.get(index));
+    name.map_or_else(|| resource.to_string(), |name| (*name).to_owned())
 }
 
 /// ` (a,b)`, or nothing.

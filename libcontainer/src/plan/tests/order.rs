@@ -87,8 +87,9 @@ fn the_default_order() {
             "Cwd",
             "OwnStdio",
             "DropBounding",
-            "User",
             "ExecLabel",
+            "Rlimit",
+            "User",
             "Capabilities",
             "NoNewPrivileges",
             "FindProgram",
@@ -166,6 +167,8 @@ fn a_new_user_namespace_owns_the_rest() {
     assert_eq!(unshared, [0x80, 0x6e02_0000]);
     // A child is born into it.
     assert!(!names(&plan).contains(&"EnterNewTime"));
+    // To raise a limit is not in the power of its root.
+    assert!(!names(&plan).contains(&"Rlimit") && plan.rlimits.len() == 1);
     // mknod is never ours there.
     assert!(!names(&plan).contains(&"Device") && names(&plan).contains(&"BindDevice"));
 }
