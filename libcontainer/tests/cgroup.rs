@@ -53,7 +53,12 @@ struct Sleeper(Child);
 
 impl Sleeper {
     fn new() -> Sleeper {
-        Sleeper(Command::new("sleep").arg("300").spawn().unwrap())
+        let child = Command::new("sleep").arg("300").spawn().unwrap();
+        // spawn returns while the exec is still on its way to the new name.
+        while fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap() != "sleep\n" {
+            std::thread::yield_now();
+        }
+        Sleeper(child)
     }
 
     fn pid(&self) -> i32 {

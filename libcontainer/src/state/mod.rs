@@ -8,6 +8,7 @@
 
 mod claim;
 mod document;
+mod entry;
 mod id;
 mod pid_file;
 mod record;
@@ -17,6 +18,7 @@ mod time;
 
 pub use claim::Claim;
 pub use document::StateDocument;
+pub use entry::{Content, Entry};
 pub use id::{ContainerId, InvalidId};
 pub use pid_file::{temporary_pid_file, write_pid_file};
 pub use record::{
@@ -24,4 +26,4 @@ pub use record::{
     namespace_paths,
 };
 pub use status::{Event, Status, WrongStatus};
-pub use store::{Content, Entry, Store, default_root};
+pub use store::{Store, default_root};
