@@ -436,6 +436,23 @@ impl<'p> Stage<'p> {
             Step::Propagation { target, flags } => {
                 mount::set_propagation(path::look(self.root()?, target).on(Call::Open)?, flags)
             }
+            Step::Remount {
+                target,
+                attr_set,
+                attr_clear,
+                recursive_set,
+                recursive_clear,
+            } => {
+                let mount = path::look(self.root()?, target).on(Call::Open)?;
+                let attributes = Attributes {
+                    set: attr_set,
+                    clear: attr_clear,
+                    recursive_set,
+                    recursive_clear,
+                    propagation: 0,
+                };
+                bind::set_attributes(&mount, &attributes)
+            }
             _ => self.take_process(step),
         }
     }
