@@ -13,6 +13,7 @@ mod channel;
 mod idmap;
 mod namespaces;
 mod netdevice;
+mod netlink;
 mod patience;
 mod program;
 mod source;

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::child::{clone_into, enter};
 use super::reap;
+use super::signal::with_signals_blocked;
 
 const CLONE_VM: u64 = 0x100;
 const CLONE_PIDFD: u64 = 0x1000;
@@ -138,10 +139,10 @@ pub fn spawn(request: &Spawn<'_>) -> Result<Spawned, SpawnError> {
             arguments.child_tid = child.alive.as_ptr() as u64;
         }
     }
-    let mask = block_signals();
-    // SAFETY: the arguments name memory of `child`, which is freed only once the child has left it (see below); `enter` never returns.
-    let result = unsafe { clone_into(&arguments, enter, (&raw const *child).cast()) };
-    restore_signals(&mask);
+    let result = with_signals_blocked(|| {
+        // SAFETY: the arguments name memory of `child`, which is freed only once the child has left it (see below); `enter` never returns.
+        unsafe { clone_into(&arguments, enter, (&raw const *child).cast()) }
+    });
     let pid = match i32::try_from(result) {
         Ok(pid) if pid > 0 => pid,
         _ => {
@@ -198,21 +199,4 @@ fn left(alive: &AtomicU32, deadline: Duration) -> bool {
         };
     }
     true
-}
-
-fn block_signals() -> libc::sigset_t {
-    // SAFETY: sigset_t is plain bits, for which all zero is a value.
-    let mut old = unsafe { std::mem::zeroed::<libc::sigset_t>() };
-    // SAFETY: as above.
-    let mut all = unsafe { std::mem::zeroed::<libc::sigset_t>() };
-    // SAFETY: writes the set that it is given.
-    unsafe { libc::sigfillset(&raw mut all) };
-    // SAFETY: reads one set and writes the other, both ours.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old) };
-    old
-}
-
-fn restore_signals(mask: &libc::sigset_t) {
-    // SAFETY: reads the set; the old one is not asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, std::ptr::null_mut()) };
 }
