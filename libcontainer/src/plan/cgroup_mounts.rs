@@ -7,11 +7,12 @@ use stage::step::Step;
 
 use super::create::Create;
 use super::flags::{
-    EBUSY, EPERM, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
+    EACCES, EBUSY, ENOENT, EPERM, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
 };
 use super::form::{Owned, Text, Texts};
 use super::mounts::{Attributes, Source, bind_step, readonly_later};
-use super::rootfs;
+use super::{OnError, rootfs};
 use crate::cgroup::{CgroupMounts, HierarchyMount};
 use crate::config::{ContainerPath, Mount, Namespace};
 use crate::error::Pointer;
@@ -126,7 +127,12 @@ fn legacy(
     for hierarchy in hierarchies {
         if let Some(target) = inside(mount, &hierarchy.name) {
             let step = hierarchy_step(c, mount, hierarchy, &target, at);
-            c.draft.push(at, step);
+            // Without privilege the container may have no cgroup in it, and then nothing to see.
+            let absent = match c.facts.privileged || has_namespace(c) {
+                true => OnError::Fail,
+                false => OnError::Ignore([ENOENT, EACCES, 0, 0]),
+            };
+            c.draft.push_or(at, step, absent);
         }
     }
     for (name, content) in links {

@@ -230,7 +230,7 @@ fn generic(plan: &LaunchPlan, planned: &Planned, failure: &Failure) -> String {
     let detail = OsStr::from_bytes(failure.detail());
     let place = match (path(&planned.step), detail.is_empty()) {
         (_, false) => Some(PathBuf::from(detail)),
-        (path, true) => path.or_else(|| host_path(plan, &planned.step)),
+        (path, true) => host_path(plan, &planned.step, failure).or(path),
     };
     let refused = Refused {
         pointer: Some(planned.at.clone()),
@@ -241,8 +241,11 @@ fn generic(plan: &LaunchPlan, planned: &Planned, failure: &Failure) -> String {
     Quiet(&refused).to_string()
 }
 
-fn host_path(plan: &LaunchPlan, step: &Step<Owned>) -> Option<PathBuf> {
+fn host_path(plan: &LaunchPlan, step: &Step<Owned>, failure: &Failure) -> Option<PathBuf> {
     match step {
+        Step::BindPath { source, .. } if failure.call == Call::OpenTree => {
+            Some(PathBuf::from(source.show().as_ref()))
+        }
         Step::Join { namespace, .. } => {
             Some(PathBuf::from(super::describe::slot(plan, *namespace)))
         }

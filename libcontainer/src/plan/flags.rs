@@ -35,6 +35,7 @@ pub const S_IFCHR: u32 = 0o020_000;
 pub const S_IFIFO: u32 = 0o010_000;
 
 pub const EPERM: u8 = 1;
+pub const ENOENT: u8 = 2;
 pub const EACCES: u8 = 13;
 pub const EBUSY: u8 = 16;
 pub const EINVAL: u8 = 22;

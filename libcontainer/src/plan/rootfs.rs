@@ -34,7 +34,7 @@ pub(super) fn tree_propagation(c: &mut Create<'_>) {
     );
 }
 
-/// What becomes of the propagation of a clone that the parent makes for us, so that it is what the stage's own would be.
+/// What becomes of the propagation of a bind source's clone, so that it is what a bind of our own copy of the tree would have.
 pub(super) fn clone_propagation(c: &Create<'_>) -> u64 {
     let propagation = c.config.root.propagation;
     match propagation & (MS_SHARED | MS_PRIVATE | MS_UNBINDABLE) {
@@ -42,6 +42,15 @@ pub(super) fn clone_propagation(c: &Create<'_>) -> u64 {
         // A clone of a shared mount is its peer, and that is what was asked for.
         MS_SHARED => 0,
         _ => MS_PRIVATE | MS_REC,
+    }
+}
+
+/// The same for the rootfs. Its own mount is never a peer of the host's: all that we mount in it would appear on the host, and
+/// pivot_root refuses a shared one. With `shared` only what is mounted below it stays as it is; the root follows after pivot.
+fn root_clone_propagation(c: &Create<'_>) -> u64 {
+    match clone_propagation(c) {
+        0 => MS_PRIVATE,
+        other => other,
     }
 }
 
@@ -56,7 +65,7 @@ pub(super) fn attach(c: &mut Create<'_>) {
         c.draft.push(&at, step);
         return;
     }
-    let propagation = clone_propagation(c);
+    let propagation = root_clone_propagation(c);
     let source = SlotSource::Rootfs {
         path: path.clone(),
         propagation,

@@ -252,3 +252,32 @@ fn exec_looks_into_nothing_before_it_is_undumpable() {
         assert!(!names(&plan).contains(&file), "{file}");
     }
 }
+
+/// What the plan does to the clones of the rootfs and of a bind source.
+fn propagations(asked: Option<u64>) -> (u64, u64) {
+    let mut config = default_config();
+    config.mounts.push(bind(7, "/src", "/dst", 0, 0));
+    if let Some(flags) = asked {
+        config.root.propagation = flags;
+        config.root.propagation_asked = true;
+    }
+    let plan = LaunchPlan::create(&config, &request(), &facts());
+    let root = plan.slots.iter().find_map(|slot| match slot {
+        SlotSource::Rootfs { propagation, .. } => Some(*propagation),
+        _ => None,
+    });
+    let HandedSource::Bind { propagation, .. } = plan.handed.last().expect("the bind");
+    (root.expect("the rootfs"), *propagation)
+}
+
+#[test]
+fn nothing_mounted_in_the_rootfs_reaches_the_host() {
+    const REC: u64 = 0x4000;
+    const PRIVATE: u64 = 1 << 18;
+    const SLAVE: u64 = 1 << 19;
+    const SHARED: u64 = 1 << 20;
+    assert_eq!(propagations(None), (SLAVE | REC, SLAVE | REC));
+    assert_eq!(propagations(Some(PRIVATE)), (PRIVATE | REC, PRIVATE | REC));
+    // Sources stay peers of the host's, as asked; the root's own mount does not.
+    assert_eq!(propagations(Some(SHARED | REC)), (PRIVATE, 0));
+}
