@@ -22,6 +22,8 @@ mod sys;
 pub use bundle::Bundle;
 pub use container::{Container, Exec, ExitStatus, State};
 pub use error::{Errno, Error, ErrorKind, Pointer, Refused};
+pub use lifecycle::explain;
+pub use plan::Format;
 pub use request::{Console, CreateOptions, ExecFlags, ExecProcess, ExecRequest};
 pub use runtime::Runtime;
 pub use state::Status;

@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod exec;
+mod explain;
 mod kill;
 mod start;
 
@@ -19,6 +20,7 @@ use crate::state::{Entry, Record, Status};
 pub use create::create;
 pub use delete::delete;
 pub use exec::exec;
+pub use explain::explain;
 pub use kill::{kill, send};
 pub use start::start;
 
