@@ -14,7 +14,7 @@ use crate::fault::{Fault, On, Result};
 use crate::message::Call;
 use crate::mount;
 use crate::path::{self, PATH_MAX};
-use crate::sys;
+use crate::sys::{self, Scratch};
 
 /// Mount attributes of a bind, and the propagation set before it is attached.
 pub struct Attributes {
@@ -28,7 +28,7 @@ pub struct Attributes {
 /// Attaches the detached clone `tree` at `target`. Attributes come first: the mount is never visible without its `ro` or `nosuid`.
 pub fn bind(
     root: BorrowedFd<'_>,
-    tree: &OwnedFd,
+    tree: &Scratch,
     target: &CStr,
     attributes: &Attributes,
 ) -> Result<()> {
@@ -38,7 +38,7 @@ pub fn bind(
 }
 
 /// mount_setattr(2) of all that is asked for.
-pub fn set_attributes(tree: &OwnedFd, attributes: &Attributes) -> Result<()> {
+pub fn set_attributes(tree: &Scratch, attributes: &Attributes) -> Result<()> {
     if attributes.recursive_set | attributes.recursive_clear != 0 {
         sys::mount_setattr(
             tree,

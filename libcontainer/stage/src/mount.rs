@@ -15,7 +15,7 @@ use rustix::process::fchdir;
 use crate::fault::{Fault, On, Result};
 use crate::message::Call;
 use crate::path;
-use crate::sys;
+use crate::sys::{self, Scratch};
 use crate::wire::List;
 
 /// A new filesystem and the mount of it: what [`crate::step::Step::MountNew`] asks for.
@@ -37,19 +37,19 @@ pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<()> {
 }
 
 /// A detached clone of the mount (with what is mounted below it, if `recursive`) that `fd` looks into.
-pub fn clone_of(fd: impl AsFd, recursive: bool) -> Result<OwnedFd> {
+pub fn clone_of(fd: impl AsFd, recursive: bool) -> Result<Scratch> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    open_tree(fd, c"", flags).on(Call::OpenTree)
+    open_tree(fd, c"", flags).map(Scratch::from).on(Call::OpenTree)
 }
 
 /// A detached clone of a host path, for a parent that may not make one itself: in our copy of the mount tree we may.
-pub fn clone_path(path: &CStr, recursive: bool) -> Result<OwnedFd> {
+pub fn clone_path(path: &CStr, recursive: bool) -> Result<Scratch> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    open_tree(CWD, path, flags).on(Call::OpenTree)
+    open_tree(CWD, path, flags).map(Scratch::from).on(Call::OpenTree)
 }
 
 /// fsopen, fsconfig, fsmount, move_mount.
@@ -90,7 +90,7 @@ pub fn mount_new(root: BorrowedFd<'_>, new: &New<'_>) -> Result<()> {
     attach(&tree, path::make_directory(root, new.target)?)
 }
 
-fn look_directory(root: BorrowedFd<'_>, target: &CStr) -> Result<Option<OwnedFd>> {
+fn look_directory(root: BorrowedFd<'_>, target: &CStr) -> Result<Option<Scratch>> {
     match path::open(root, target, OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),

@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Uid, chownat, makedev, mknodat, statat, symlinkat, unlinkat,
 };
@@ -32,6 +32,11 @@ impl<'p> Parent<'p> {
         self.directory = None;
     }
 
+    /// Its fd, while it is remembered.
+    pub fn kept(&self) -> Option<i32> {
+        self.directory.as_ref().map(|(_, directory)| directory.as_raw_fd())
+    }
+
     fn of(
         &mut self,
         root: BorrowedFd<'_>,
@@ -44,7 +49,7 @@ impl<'p> Parent<'p> {
             .is_none_or(|(known, _)| *known != parent)
         {
             let directory = path::make_directory(root, path::Buffer::new(parent)?.as_c_str())?;
-            self.directory = Some((parent, directory));
+            self.directory = Some((parent, directory.keep()));
         }
         let (_, directory) = self.directory.as_ref().ok_or(Fault::check(Errno::NOENT))?;
         Ok((directory.as_fd(), path::Buffer::new(name)?))

@@ -5,7 +5,7 @@
 
 use core::ffi::CStr;
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, openat, openat2, statat,
 };
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::fault::{Fault, On, Result};
 use crate::message::Call;
+use crate::sys::Scratch;
 
 /// PATH_MAX, the NUL included.
 pub const PATH_MAX: usize = 4096;
@@ -21,7 +22,7 @@ pub const PATH_MAX: usize = 4096;
 const ATTEMPTS: usize = 128;
 
 /// Opens `path` as the container will see it: symlinks stay inside `root`, magic links of procfs are refused.
-pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> core::result::Result<OwnedFd, Errno> {
+pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> core::result::Result<Scratch, Errno> {
     let path = if path.is_empty() { c"." } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..ATTEMPTS {
@@ -33,14 +34,14 @@ pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> core::result::Result
             resolve,
         ) {
             Err(Errno::AGAIN | Errno::INTR) => {}
-            result => return result,
+            result => return result.map(Scratch::from),
         }
     }
     Err(Errno::AGAIN)
 }
 
 /// The object itself, without opening it: opening an unknown device or fifo acts on it.
-pub fn look(root: impl AsFd, path: &CStr) -> core::result::Result<OwnedFd, Errno> {
+pub fn look(root: impl AsFd, path: &CStr) -> core::result::Result<Scratch, Errno> {
     open(root, path, OFlags::PATH)
 }
 
@@ -81,7 +82,10 @@ impl Buffer {
 
 /// `a/b/c` as `a/b` and `c`.
 pub fn split(path: &CStr) -> (&[u8], &[u8]) {
-    let bytes = path.to_bytes();
+    split_bytes(path.to_bytes())
+}
+
+fn split_bytes(bytes: &[u8]) -> (&[u8], &[u8]) {
     match bytes.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => {
             let (parent, name) = bytes.split_at(slash);
@@ -92,57 +96,50 @@ pub fn split(path: &CStr) -> (&[u8], &[u8]) {
 }
 
 /// The directory `path`, made (mode 0755, with its parents) where it is missing. The fd is an O_PATH one.
-pub fn make_directory(root: impl AsFd, path: &CStr) -> Result<OwnedFd> {
+pub fn make_directory(root: impl AsFd, path: &CStr) -> Result<Scratch> {
     match open(root.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY) {
         Err(Errno::NOENT) => make_missing(root, path),
         result => result.on(Call::Open),
     }
 }
 
-fn make_missing(root: impl AsFd, path: &CStr) -> Result<OwnedFd> {
+/// Up to the deepest directory that exists, always looked up from the root, so that a symlink on the way means what it will mean to the
+/// container; then down again by names.
+fn make_missing(root: impl AsFd, path: &CStr) -> Result<Scratch> {
     let bytes = path.to_bytes();
-    let mut current = open(root.as_fd(), c".", OFlags::PATH | OFlags::DIRECTORY).on(Call::Open)?;
-    let mut exists = true;
-    let mut end = 0usize;
-    for name in bytes.split(|&byte| byte == b'/') {
-        end = end.saturating_add(name.len());
-        if exists {
-            // Always from the root, so that a symlink on the way means what it will mean to the container.
-            let prefix = Buffer::new(bytes.get(..end).unwrap_or(bytes))?;
-            match open(
-                root.as_fd(),
-                prefix.as_c_str(),
-                OFlags::PATH | OFlags::DIRECTORY,
-            ) {
-                Ok(fd) => current = fd,
-                Err(Errno::NOENT) => exists = false,
-                Err(errno) => return Err(Fault::new(Call::Open, errno)),
-            }
+    let mut end = bytes.len();
+    let mut current = loop {
+        let (prefix, _) = split_bytes(bytes.get(..end).unwrap_or(bytes));
+        end = prefix.len();
+        let prefix = Buffer::new(prefix)?;
+        match open(root.as_fd(), prefix.as_c_str(), OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) if end > 0 => {}
+            result => break result.on(Call::Open)?,
         }
-        if !exists {
-            let name = Buffer::new(name)?;
-            match mkdirat(&current, name.as_c_str(), Mode::from_raw_mode(0o755)) {
-                // EEXIST: another start on the same rootfs was quicker, or a dangling symlink stands here, which the open refuses.
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(Fault::new(Call::Mkdir, errno)),
-            }
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            current = openat(&current, name.as_c_str(), flags, Mode::empty()).on(Call::Open)?;
+    };
+    let missing = bytes.get(end..).unwrap_or(&[]).split(|&byte| byte == b'/');
+    for name in missing.filter(|name| !name.is_empty()) {
+        let name = Buffer::new(name)?;
+        match mkdirat(&current, name.as_c_str(), Mode::from_raw_mode(0o755)) {
+            // EEXIST: another start on the same rootfs was quicker, or a dangling symlink stands here, which the open refuses.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Fault::new(Call::Mkdir, errno)),
         }
-        end = end.saturating_add(1);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        current = openat(&current, name.as_c_str(), flags, Mode::empty()).on(Call::Open)?.into();
     }
     Ok(current)
 }
 
 /// The parent directory of `path` (made where missing) and the last name.
-pub fn make_parent(root: impl AsFd, path: &CStr) -> Result<(OwnedFd, Buffer)> {
+pub fn make_parent(root: impl AsFd, path: &CStr) -> Result<(Scratch, Buffer)> {
     let (parent, name) = split(path);
     let parent = Buffer::new(parent)?;
     Ok((make_directory(root, parent.as_c_str())?, Buffer::new(name)?))
 }
 
 /// A mount target of the given kind: what exists is taken, whatever it is (the kernel refuses a directory on a file); what is missing is made.
-pub fn make_target(root: impl AsFd, path: &CStr, directory: bool) -> Result<OwnedFd> {
+pub fn make_target(root: impl AsFd, path: &CStr, directory: bool) -> Result<Scratch> {
     if directory {
         return make_directory(root, path);
     }
@@ -162,5 +159,6 @@ pub fn make_target(root: impl AsFd, path: &CStr, directory: bool) -> Result<Owne
         OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     )
+    .map(Scratch::from)
     .on(Call::Open)
 }

@@ -2,13 +2,14 @@
 
 use core::ffi::CStr;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, major, minor};
 use rustix::io::Errno;
 
 use crate::fault::{Fault, On, Result};
 use crate::message::Call;
-use crate::{mount, path, sys};
+use crate::sys::{self, Scratch};
+use crate::{mount, path};
 
 const MOUNT_ATTR_RDONLY: u64 = 1;
 
@@ -20,6 +21,11 @@ pub struct Masks {
 }
 
 impl Masks {
+    /// The fds that are needed again.
+    pub fn kept(&self) -> [Option<i32>; 2] {
+        [&self.directory, &self.null].map(|fd| fd.as_ref().map(AsRawFd::as_raw_fd))
+    }
+
     /// Hides `path`: an empty read-only directory over a directory, /dev/null over anything else. What is missing needs no mask.
     pub fn mask(&mut self, root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
         let Some(target) = existing(root, path)? else {
@@ -45,14 +51,14 @@ impl Masks {
     /// node would let a container's root change its mode.
     fn null(&mut self, root: BorrowedFd<'_>) -> Result<&OwnedFd> {
         if self.null.is_none() {
-            self.null = Some(null_device(root)?);
+            self.null = Some(null_device(root)?.keep());
         }
         self.null.as_ref().ok_or(Fault::check(Errno::NOENT))
     }
 }
 
 /// An O_PATH fd of the container's /dev/null, known to be device 1:3.
-pub fn null_device(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub fn null_device(root: BorrowedFd<'_>) -> Result<Scratch> {
     let null = path::look(root, c"dev/null").on(Call::Open)?;
     if is_null(&null)? {
         Ok(null)
@@ -78,7 +84,7 @@ pub fn readonly(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     mount::attach(clone, target)
 }
 
-fn existing(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<OwnedFd>> {
+fn existing(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<Scratch>> {
     match path::look(root, path) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),

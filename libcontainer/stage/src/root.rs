@@ -31,7 +31,7 @@ pub fn attach(tree: impl AsFd, at: &CStr) -> Result<()> {
 
 /// For a parent without privilege over its mount namespace.
 pub fn clone(path: &CStr, recursive: bool) -> Result<OwnedFd> {
-    let tree = mount::clone_path(path, recursive)?;
+    let tree = mount::clone_path(path, recursive)?.keep();
     attach(&tree, path)?;
     Ok(tree)
 }

@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::{Errno, read};
 
@@ -19,7 +19,7 @@ use crate::program;
 use crate::restrict::{self, Masks};
 use crate::stdio::{self, Nulls};
 use crate::step::{Slot, Step};
-use crate::sys::{self, Closing, SchedAttributes};
+use crate::sys::{self, SchedAttributes, Scratch};
 use crate::wire::{Header, OnError, Reader, SLOTS_MAX, Wire};
 use crate::{console, enter, identity, root};
 
@@ -101,6 +101,7 @@ struct Stage<'p> {
     program: Option<Buffer>,
     output: Output,
     step: u32,
+    first_scratch: u32,
 }
 
 impl<'p> Stage<'p> {
@@ -121,6 +122,7 @@ impl<'p> Stage<'p> {
             program: None,
             output: Output::new(),
             step: 0,
+            first_scratch: 3,
         }
     }
 
@@ -128,23 +130,22 @@ impl<'p> Stage<'p> {
     fn prepare(&mut self, header: &Header) -> Result<()> {
         rustix::thread::set_name(c"garboard:[init]").on(Call::Prctl)?;
         enter::default_signals()?;
-        let mut fds = header.fds;
-        let fds = fds
-            .get_mut(..header.slots)
-            .ok_or(Fault::check(Errno::INVAL))?;
-        fds.sort_unstable();
-        let mut next = header.preserved.saturating_add(3);
-        for fd in fds
-            .iter()
-            .filter_map(|&fd| u32::try_from(fd).ok())
-            .filter(|&fd| fd >= header.preserved.saturating_add(3))
-        {
-            if fd > next {
-                sys::close_range(next, fd.saturating_sub(1), Closing::Now).on(Call::CloseRange)?;
-            }
-            next = fd.saturating_add(1);
+        self.first_scratch = header.preserved.saturating_add(3);
+        self.sweep()
+    }
+
+    /// Closes every fd that no later step needs.
+    fn sweep(&mut self) -> Result<()> {
+        let mut kept = [-1; SLOTS_MAX + 5];
+        let channel = self.channel.as_ref().map(|channel| channel.0.as_raw_fd());
+        let root = self.root.as_ref().map(AsRawFd::as_raw_fd);
+        let slots = self.slots.iter().map(|slot| slot.as_ref().map(AsRawFd::as_raw_fd));
+        let others = [channel, root, self.parent.kept()].into_iter().chain(self.masks.kept());
+        for (place, fd) in kept.iter_mut().zip(slots.chain(others)) {
+            *place = fd.unwrap_or(-1);
         }
-        sys::close_range(next, u32::MAX, Closing::Now).on(Call::CloseRange)
+        kept.sort_unstable();
+        sys::close_scratch(self.first_scratch, &kept).on(Call::CloseRange)
     }
 
     fn run(&mut self, mut reader: Reader<'p>, steps: u32) -> Result<()> {
@@ -161,6 +162,9 @@ impl<'p> Stage<'p> {
                 continue;
             }
             self.step = index;
+            if sys::scratch_is_many() {
+                self.sweep()?;
+            }
             match (self.take(&step), on_error) {
                 (Ok(()), OnError::Instead(_)) => pass_over = true,
                 (Ok(()), _) => {}
@@ -202,7 +206,7 @@ impl<'p> Stage<'p> {
     /// The directory that container paths start from: the rootfs, or for exec the root that setns gave us.
     fn ensure_root(&mut self) -> Result<()> {
         if self.root.is_none() {
-            self.root = Some(path::look(rustix::fs::CWD, c"/").on(Call::Open)?);
+            self.root = Some(path::look(rustix::fs::CWD, c"/").on(Call::Open)?.keep());
         }
         Ok(())
     }
@@ -410,7 +414,7 @@ impl<'p> Stage<'p> {
                     recursive_clear,
                     propagation,
                 };
-                bind::bind(self.root()?, &tree, target, &attributes)
+                bind::bind(self.root()?, &Scratch::from(tree), target, &attributes)
             }
             Step::BindPath {
                 source,
@@ -600,6 +604,10 @@ impl<'p> Stage<'p> {
 
     /// *Ready*, and then as long as it takes. Before the parent's word nothing of the user's runs; after it nobody needs the parent.
     fn await_start(&mut self, fifo: Option<Slot>) -> Result<()> {
+        // A container's init may wait here for days, where others of the container can look at it.
+        self.parent.forget();
+        self.masks = Masks::default();
+        self.sweep()?;
         self.channel()?.send(&[ToParent::Ready as u8], None)?;
         match (self.channel()?.receive()?.0, fifo) {
             (ToStage::Start, _) => self.audience = Audience::Stderr,

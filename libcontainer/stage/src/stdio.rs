@@ -1,6 +1,6 @@
 //! Fds 0 to 2 of the container's process.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Gid, OFlags, Uid, fchown};
 use rustix::io::Errno;
 
@@ -9,7 +9,7 @@ use crate::message::Call;
 use crate::{path, restrict, sys};
 
 /// Puts `fd` on 0, 1 and 2.
-pub fn replace(fd: &OwnedFd) -> Result<()> {
+pub fn replace(fd: impl AsFd + Copy) -> Result<()> {
     rustix::stdio::dup2_stdin(fd).on(Call::Dup)?;
     rustix::stdio::dup2_stdout(fd).on(Call::Dup)?;
     rustix::stdio::dup2_stderr(fd).on(Call::Dup)

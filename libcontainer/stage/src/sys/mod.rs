@@ -6,6 +6,7 @@ mod arch;
 mod memory;
 
 use core::ffi::{CStr, c_char};
+use core::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
@@ -31,6 +32,58 @@ fn fd_argument(fd: BorrowedFd<'_>) -> usize {
 pub fn adopt(fd: i32) -> OwnedFd {
     // SAFETY: the plan lists each fd once and nothing else in this program holds it, so there is one owner.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// An fd that is needed for a few calls and closed later, together with its like: a start opens some fifty of them, and one close_range(2)
+/// stands for all their close(2) calls. [`close_scratch`] does it; the numbers grow until then.
+#[derive(Debug)]
+pub struct Scratch(i32);
+
+/// The number from which on close_scratch is worth its call: below RLIMIT_NOFILE 64, which is as low as containers are started with.
+const SCRATCH_MANY: i32 = 48;
+
+/// The number of the last one opened.
+static LAST_SCRATCH: AtomicI32 = AtomicI32::new(0);
+
+/// Whether so many have gathered that they should be closed.
+pub fn scratch_is_many() -> bool {
+    LAST_SCRATCH.load(Ordering::Relaxed) >= SCRATCH_MANY
+}
+
+impl Scratch {
+    /// Takes it out of the scratch: it is closed when dropped, and to be named to [`close_scratch`] until then.
+    pub fn keep(self) -> OwnedFd {
+        adopt(self.0)
+    }
+}
+
+impl From<OwnedFd> for Scratch {
+    fn from(fd: OwnedFd) -> Scratch {
+        use rustix::fd::IntoRawFd;
+        let number = fd.into_raw_fd();
+        LAST_SCRATCH.store(number, Ordering::Relaxed);
+        Scratch(number)
+    }
+}
+
+impl AsFd for Scratch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: `close_scratch` runs between steps, when no step holds a `Scratch`, so the fd is open as long as this value lives.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+/// Closes every fd from `first` on but those in `kept` (which is sorted).
+pub fn close_scratch(first: u32, kept: &[i32]) -> Result<()> {
+    LAST_SCRATCH.store(0, Ordering::Relaxed);
+    let mut next = first;
+    for fd in kept.iter().filter_map(|&fd| u32::try_from(fd).ok()).filter(|&fd| fd >= first) {
+        if fd > next {
+            close_range(next, fd.saturating_sub(1), Closing::Now)?;
+        }
+        next = fd.saturating_add(1);
+    }
+    close_range(next, u32::MAX, Closing::Now)
 }
 
 /// Standard input, output or error: never closed by us.
