@@ -21,30 +21,30 @@ pub(super) fn call(step: &Step<Owned>, failure: &Failure) -> String {
 
 fn arguments(step: &Step<Owned>, failure: &Failure) -> Option<String> {
     Some(match (failure.call, step) {
-        (Call::Fsopen, Step::MountNew { fstype, .. }) => fstype.show().into_owned(),
-        (Call::Fsconfig, Step::MountNew { options, .. }) => match failure.arguments[0] {
-            u64::MAX => "create".to_owned(),
-            index => options
-                .0
-                .get(usize::try_from(index).ok()?)?
-                .to_string_lossy()
-                .into_owned(),
-        },
-        (Call::Fsmount, Step::MountNew { attr_flags, .. }) => {
-            attributes(*attr_flags, 0, false).join("|")
-        }
         (
             Call::Mount,
-            Step::MountOld {
+            Step::MountNew {
                 fstype,
                 source,
                 flags,
+                data,
+                attr_flags,
                 ..
             },
         ) => {
-            let mut parts = vec![source.show().into_owned(), fstype.show().into_owned()];
-            parts.extend(Some(superblock(*flags).join("|")).filter(|flags| !flags.is_empty()));
-            parts.join(", ")
+            let mut words = attributes(*attr_flags, 0, false);
+            words.extend(superblock(*flags));
+            let parts = [
+                source.show().into_owned(),
+                fstype.show().into_owned(),
+                words.join("|"),
+                data.show().into_owned(),
+            ];
+            parts
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(", ")
         }
         (Call::Mount, Step::TreePropagation { flags }) => propagation(*flags),
         (Call::MountSetattr, step) => changed(step)?,
@@ -137,7 +137,6 @@ pub(super) fn path(step: &Step<Owned>) -> Option<PathBuf> {
     let below = |path: &Text| Some(Path::new("/").join(OsStr::from_bytes(path.0.as_bytes())));
     match step {
         Step::MountNew { target, .. }
-        | Step::MountOld { target, .. }
         | Step::Bind { target, .. }
         | Step::BindPath { target, .. }
         | Step::Remount { target, .. }

@@ -1,6 +1,5 @@
 //! Mounts of type `cgroup`: the container's view of its own cgroups.
 
-use std::ffi::CString;
 use std::path::Path;
 
 use stage::step::Step;
@@ -10,7 +9,7 @@ use super::flags::{
     EACCES, EBUSY, ENOENT, EPERM, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
 };
-use super::form::{Owned, Text, Texts};
+use super::form::{Owned, Text};
 use super::mounts::{Attributes, Source, bind_step, readonly_later};
 use super::{OnError, rootfs};
 use crate::cgroup::{CgroupMounts, HierarchyMount};
@@ -42,7 +41,6 @@ fn unified(c: &mut Create<'_>, mount: &Mount, own: Option<&Path>, at: &Pointer) 
             set: mount.attr_set,
             ..Attributes::default()
         };
-        let propagation = mount.propagation.first().copied().unwrap_or(0);
         bind_step(
             c,
             &Source {
@@ -52,18 +50,12 @@ fn unified(c: &mut Create<'_>, mount: &Mount, own: Option<&Path>, at: &Pointer) 
             },
             &mount.target,
             attributes,
-            propagation,
+            0,
             at,
         )
     };
     if has_namespace(c) {
-        let step = new_mount(
-            "cgroup2",
-            &[],
-            mount.attr_set,
-            mount.propagation.first().copied().unwrap_or(0),
-            &mount.target,
-        );
+        let step = new_mount("cgroup2", &[], mount.attr_set, &mount.target);
         // A cgroup namespace that our user namespace does not own: the same view by hand.
         let by_hand = bind(c, own);
         c.draft
@@ -84,20 +76,15 @@ fn new_mount(
     fstype: &str,
     options: &[&str],
     attr_flags: u64,
-    propagation: u64,
     target: &ContainerPath,
 ) -> Step<Owned> {
-    let options = options
-        .iter()
-        .filter_map(|option| CString::new(*option).ok())
-        .collect();
     Step::MountNew {
         fstype: fstype.into(),
         source: "cgroup".into(),
-        options: Texts(options),
+        flags: 0,
+        data: Text::new(options.join(",")),
         attr_flags,
         target: rootfs::relative(target),
-        propagation,
         copy_up: false,
         inherit_mode: false,
     }
@@ -111,15 +98,14 @@ fn legacy(
     links: &[(String, String)],
     at: &Pointer,
 ) {
-    let propagation = mount.propagation.first().copied().unwrap_or(0);
     readonly_later(c, mount, true, at);
     let tmpfs = Step::MountNew {
         fstype: "tmpfs".into(),
         source: "tmpfs".into(),
-        options: Texts(vec![c"mode=755".to_owned()]),
+        flags: 0,
+        data: "mode=755".into(),
         attr_flags: V1_FLAGS,
         target: rootfs::relative(&mount.target),
-        propagation,
         copy_up: false,
         inherit_mode: false,
     };
@@ -166,7 +152,7 @@ fn hierarchy_step(
     let set = V1_FLAGS | (mount.attr_set & MOUNT_ATTR_RDONLY);
     if has_namespace(c) {
         let options: Vec<&str> = hierarchy.options.split(',').collect();
-        return new_mount("cgroup", &options, set, 0, target);
+        return new_mount("cgroup", &options, set, target);
     }
     let source = Source {
         path: &hierarchy.own,

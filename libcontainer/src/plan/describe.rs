@@ -105,22 +105,18 @@ fn mounting(plan: &LaunchPlan, step: &Step<Owned>) -> Option<String> {
         }
         Step::MountNew {
             fstype,
-            options,
+            flags,
+            data,
             attr_flags,
             target,
-            propagation,
             copy_up,
             inherit_mode,
             ..
         } => {
             let mut words = attributes(*attr_flags, 0, false);
-            words.extend(
-                options
-                    .0
-                    .iter()
-                    .map(|option| option.to_string_lossy().into_owned()),
-            );
-            let mut text = mount(fstype, target, words, *propagation);
+            words.extend(superblock(*flags));
+            words.extend(Some(data.show().into_owned()).filter(|data| !data.is_empty()));
+            let mut text = mount(fstype, target, words, 0);
             if *inherit_mode {
                 text.push_str(", with the mode of what it covers");
             }
@@ -128,23 +124,6 @@ fn mounting(plan: &LaunchPlan, step: &Step<Owned>) -> Option<String> {
                 text.push_str(", with a copy of what it covers");
             }
             text
-        }
-        Step::MountOld {
-            fstype,
-            flags,
-            data,
-            attr_flags,
-            target,
-            propagation,
-            ..
-        } => {
-            let mut words = attributes(*attr_flags, 0, false);
-            words.extend(superblock(*flags));
-            words.extend(Some(data.show().into_owned()).filter(|data| !data.is_empty()));
-            format!(
-                "{}, by mount(2)",
-                mount(fstype, target, words, *propagation)
-            )
         }
         Step::Bind {
             source,

@@ -136,10 +136,9 @@ fn sentence(plan: &LaunchPlan, planned: &Planned, failure: &Failure) -> String {
         Step::BindPath { source, .. } if failure.call == Call::OpenTree => {
             missing_source(at, &source.show(), "open_tree", errno)
         }
-        Step::MountNew { .. }
-        | Step::MountOld { .. }
-        | Step::Bind { .. }
-        | Step::BindPath { .. } => mount(plan, planned, failure),
+        Step::MountNew { .. } | Step::Bind { .. } | Step::BindPath { .. } => {
+            mount(plan, planned, failure)
+        }
         Step::ExecLabel {
             attribute, label, ..
         } => {
@@ -213,9 +212,7 @@ fn ends(plan: &LaunchPlan, step: &Step<Owned>) -> (String, String) {
         .map(|path| path.display().to_string())
         .unwrap_or_default();
     let source = match step {
-        Step::MountNew { source, .. }
-        | Step::MountOld { source, .. }
-        | Step::BindPath { source, .. } => source.show().into_owned(),
+        Step::MountNew { source, .. } | Step::BindPath { source, .. } => source.show().into_owned(),
         Step::Bind { source, .. } => match plan.handed.get(usize::from(*source)) {
             Some(HandedSource::Bind { path, .. }) => path.display().to_string(),
             None => String::new(),

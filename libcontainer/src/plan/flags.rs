@@ -18,6 +18,7 @@ pub const MS_UNBINDABLE: u64 = 1 << 17;
 pub const MS_PRIVATE: u64 = 1 << 18;
 pub const MS_SLAVE: u64 = 1 << 19;
 pub const MS_SHARED: u64 = 1 << 20;
+pub const MS_SILENT: u64 = 1 << 15;
 pub const MS_I_VERSION: u64 = 1 << 23;
 pub const MS_LAZYTIME: u64 = 1 << 25;
 

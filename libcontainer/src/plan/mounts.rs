@@ -9,15 +9,12 @@ use super::create::Create;
 use super::flags::{
     EPERM, MOUNT_ATTR__ATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MS_DIRSYNC, MS_I_VERSION,
-    MS_LAZYTIME, MS_MANDLOCK, MS_RDONLY, MS_SYNCHRONOUS,
+    MS_LAZYTIME, MS_MANDLOCK, MS_RDONLY, MS_SILENT, MS_SYNCHRONOUS,
 };
-use super::form::{Owned, Text, Texts};
+use super::form::{Owned, Text};
 use super::{HandedSource, IdmapSource, cgroup_mounts, rootfs};
 use crate::config::{ContainerPath, Idmap, Mount, MountKind};
 use crate::error::Pointer;
-
-/// fsconfig(2) takes strings of up to 255 bytes; an overlay's lowerdir is often longer.
-const FSCONFIG_MAX: usize = 255;
 
 /// What the target shows: attributes to set and to clear, on the mount and on everything below it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,8 +34,9 @@ pub(super) fn all(c: &mut Create<'_>) {
             MountKind::Cgroup => cgroup_mounts::cgroup(c, mount, &at),
             MountKind::Remount => remount(c, mount, &at),
         }
-        // Each mount_setattr(2) takes one propagation type; the first went with the mount itself.
-        for &flags in mount.propagation.iter().skip(1) {
+        // Each mount_setattr(2) takes one propagation type; a bind mount has its first before it is attached.
+        let first = usize::from(matches!(mount.kind, MountKind::Bind { .. }));
+        for &flags in mount.propagation.iter().skip(first) {
             let target = rootfs::relative(&mount.target);
             c.draft.push(&at, Step::Propagation { target, flags });
         }
@@ -82,47 +80,25 @@ fn filesystem(c: &mut Create<'_>, mount: &Mount, at: &Pointer) {
     let is_tmpfs = fstype.as_bytes() == b"tmpfs";
     let mut attr_flags = (mount.attr_set & !mount.recursive_clear) | mount.recursive_set;
     let mut flags = flags.clone();
-    // It mutes the kernel's log, and a mount made by fsconfig(2) writes none.
-    flags.retain(|flag| *flag != "silent");
     if readonly_later(c, mount, is_tmpfs, at) {
         attr_flags &= !MOUNT_ATTR_RDONLY;
         flags.retain(|flag| *flag != "ro");
     }
     let mut data = data.clone();
     data.extend(context(c, fstype.as_bytes()));
-    let target = rootfs::relative(&mount.target);
-    let propagation = first_propagation(mount);
-    let (fstype, source) = (Text(fstype.clone()), Text(source.clone()));
-    let step = if needs_mount_syscall(&flags, &data) {
-        Step::MountOld {
-            fstype,
-            source,
-            flags: superblock_flags(&flags),
-            data: joined(&data),
-            attr_flags,
-            target,
-            propagation,
-        }
-    } else {
-        let inherit_mode = is_tmpfs
-            && !data
-                .iter()
-                .any(|option| option.as_bytes().starts_with(b"mode="));
-        let options = flags
+    let inherit_mode = is_tmpfs
+        && !data
             .iter()
-            .filter_map(|flag| CString::new(*flag).ok())
-            .chain(data)
-            .collect();
-        Step::MountNew {
-            fstype,
-            source,
-            options: Texts(options),
-            attr_flags,
-            target,
-            propagation,
-            copy_up: *copy_up,
-            inherit_mode,
-        }
+            .any(|option| option.as_bytes().starts_with(b"mode="));
+    let step = Step::MountNew {
+        fstype: Text(fstype.clone()),
+        source: Text(source.clone()),
+        flags: superblock_flags(&flags),
+        data: joined(&data),
+        attr_flags,
+        target: rootfs::relative(&mount.target),
+        copy_up: *copy_up,
+        inherit_mode,
     };
     c.draft.push(at, step);
 }
@@ -141,19 +117,12 @@ fn context(c: &Create<'_>, fstype: &[u8]) -> Option<CString> {
     CString::new(text).ok()
 }
 
-/// fsconfig(2) knows no word for `iversion`, and takes shorter strings.
-fn needs_mount_syscall(flags: &[&str], data: &[CString]) -> bool {
-    flags.contains(&"iversion")
-        || data
-            .iter()
-            .any(|option| option.as_bytes().len() > FSCONFIG_MAX)
-}
-
 fn superblock_flags(words: &[&str]) -> u64 {
     words.iter().fold(0, |flags, word| {
         flags
             | match *word {
                 "ro" => MS_RDONLY,
+                "silent" => MS_SILENT,
                 "sync" => MS_SYNCHRONOUS,
                 "dirsync" => MS_DIRSYNC,
                 "mand" => MS_MANDLOCK,
@@ -323,10 +292,6 @@ fn remount(c: &mut Create<'_>, mount: &Mount, at: &Pointer) {
             recursive_clear,
         },
     );
-    if let Some(&flags) = mount.propagation.first() {
-        let target = rootfs::relative(&mount.target);
-        c.draft.push(at, Step::Propagation { target, flags });
-    }
 }
 
 /// The container's notify socket; `start` listens on the host's side of the directory.

@@ -51,5 +51,8 @@ pub fn session_keyring(name: &CStr, permissions: u32) -> Result<()> {
         .iter()
         .map_while(|&digit| char::from(digit).to_digit(16))
         .fold(0u32, |value, digit| (value << 4) | digit);
+    if now & permissions == permissions {
+        return Ok(());
+    }
     sys::set_key_permissions(serial, now | permissions).on(Call::Keyctl)
 }

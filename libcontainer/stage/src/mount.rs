@@ -1,4 +1,4 @@
-//! Filesystems: made detached, then attached to an fd, so that no path below the rootfs is ever given to mount(2).
+//! Filesystems and detached mounts: each goes to an fd that openat2 found, so that no path below the rootfs is ever given to mount(2).
 
 use core::ffi::CStr;
 
@@ -7,8 +7,8 @@ use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount,
-    move_mount, open_tree, unmount,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, move_mount,
+    open_tree, unmount,
 };
 use rustix::process::fchdir;
 
@@ -16,16 +16,15 @@ use crate::fault::{Fault, On, Result};
 use crate::message::Call;
 use crate::path;
 use crate::sys::{self, Scratch};
-use crate::wire::List;
 
 /// A new filesystem and the mount of it: what [`crate::step::Step::MountNew`] asks for.
 pub struct New<'p> {
     pub fstype: &'p CStr,
     pub source: &'p CStr,
-    pub options: List<'p>,
+    pub flags: u64,
+    pub data: &'p CStr,
     pub attr_flags: u64,
     pub target: &'p CStr,
-    pub propagation: u64,
     pub copy_up: bool,
     pub inherit_mode: bool,
 }
@@ -42,51 +41,63 @@ pub fn clone_of(fd: impl AsFd, recursive: bool) -> Result<Scratch> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    open_tree(fd, c"", flags).map(Scratch::from).on(Call::OpenTree)
+    open_tree(fd, c"", flags)
+        .map(Scratch::from)
+        .on(Call::OpenTree)
 }
 
 /// A detached clone of a host path, for a parent that may not make one itself: in our copy of the mount tree we may.
 pub fn clone_path(path: &CStr, recursive: bool) -> Result<Scratch> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    open_tree(CWD, path, flags).map(Scratch::from).on(Call::OpenTree)
+    open_tree(CWD, path, flags)
+        .map(Scratch::from)
+        .on(Call::OpenTree)
 }
 
-/// fsopen, fsconfig, fsmount, move_mount.
+/// Mounts the new filesystem on its target.
 pub fn mount_new(root: BorrowedFd<'_>, new: &New<'_>) -> Result<()> {
-    let existing = if new.inherit_mode || new.copy_up {
-        look_directory(root, new.target)?
-    } else {
-        None
-    };
-    let context = fsopen(new.fstype, FsOpenFlags::FSOPEN_CLOEXEC).on(Call::Fsopen)?;
-    if !new.source.is_empty() {
-        fsconfig_set_string(&context, c"source", new.source).on(Call::Fsconfig)?;
+    let mut data = Data::new(new.data)?;
+    if new.copy_up || new.inherit_mode {
+        let existing = look_directory(root, new.target)?;
+        if let (true, Some(directory)) = (new.inherit_mode, &existing) {
+            data.add_mode(path::stat(directory)?.st_mode & 0o7777)?;
+        }
+        if let (true, Some(directory)) = (new.copy_up, &existing) {
+            return mount_copy(root, new, &data, directory.as_fd());
+        }
     }
-    for (index, option) in (0u64..).zip(new.options.iter()) {
-        configure(&context, option).map_err(|fault| Fault {
-            argument: index,
-            ..fault
-        })?;
-    }
-    if let (true, Some(directory)) = (new.inherit_mode, &existing) {
-        // Go's tmpcopyup and runc's tmpfs take over the mode of what they cover; octal, as mount options are.
-        let mode = path::stat(directory)?.st_mode & 0o7777;
-        fsconfig_set_string(&context, c"mode", octal(mode, &mut [0; 8])).on(Call::Fsconfig)?;
-    }
-    fsconfig_create(&context).map_err(|errno| Fault {
-        argument: u64::MAX,
-        ..Fault::new(Call::Fsconfig, errno)
-    })?;
-    let attributes = MountAttrFlags::from_bits_retain(u32::try_from(new.attr_flags).unwrap_or(0));
-    let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).on(Call::Fsmount)?;
-    drop(context);
-    if let (true, Some(directory)) = (new.copy_up, &existing) {
-        crate::bind::copy_up(directory.as_fd(), tree.as_fd())?;
-    }
-    if new.propagation != 0 {
-        set_propagation(&tree, new.propagation)?;
-    }
+    // The working directory is the target that openat2 found: mount(2) is given no path that somebody could swap.
+    fchdir(path::make_directory(root, new.target)?).on(Call::Fchdir)?;
+    mount(
+        new.source,
+        c".",
+        new.fstype,
+        new.mount_flags(),
+        data.as_option(),
+    )
+    .on(Call::Mount)
+}
+
+/// With a copy of what the target holds: mounted on a directory that nobody else can reach, filled, and moved onto the target.
+fn mount_copy(
+    root: BorrowedFd<'_>,
+    new: &New<'_>,
+    data: &Data,
+    from: BorrowedFd<'_>,
+) -> Result<()> {
+    let staging = Staging::new()?;
+    mount(
+        new.source,
+        c"m",
+        new.fstype,
+        new.mount_flags(),
+        data.as_option(),
+    )
+    .on(Call::Mount)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let tree = openat(&staging.directory, c"m", flags, Mode::empty()).on(Call::Open)?;
+    crate::bind::copy_up(from, tree.as_fd())?;
     attach(&tree, path::make_directory(root, new.target)?)
 }
 
@@ -98,75 +109,69 @@ fn look_directory(root: BorrowedFd<'_>, target: &CStr) -> Result<Option<Scratch>
     }
 }
 
-/// `key=value` as a string option, `key` as a flag.
-fn configure(context: &OwnedFd, option: &CStr) -> Result<()> {
-    let bytes = option.to_bytes_with_nul();
-    let Some(equals) = bytes.iter().position(|&byte| byte == b'=') else {
-        return fsconfig_set_flag(context, option).on(Call::Fsconfig);
-    };
-    let (key, value) = bytes.split_at(equals);
-    let key = path::Buffer::new(key)?;
-    let value = value
-        .get(1..)
-        .and_then(|value| CStr::from_bytes_with_nul(value).ok())
-        .unwrap_or(c"");
-    fsconfig_set_string(context, key.as_c_str(), value).on(Call::Fsconfig)
+impl New<'_> {
+    /// The superblock's flags and the mount's attributes as mount(2) takes them.
+    fn mount_flags(&self) -> MountFlags {
+        // (MOUNT_ATTR_*, MS_*): linux/mount.h. RELATIME is 0 there and the default here.
+        const WORDS: [(u64, u64); 8] = [
+            (0x1, 0x1),
+            (0x2, 0x2),
+            (0x4, 0x4),
+            (0x8, 0x8),
+            (0x10, 0x400),
+            (0x20, 0x100_0000),
+            (0x80, 0x800),
+            (0x20_0000, 0x100),
+        ];
+        let words = WORDS
+            .iter()
+            .filter(|(attribute, _)| self.attr_flags & attribute != 0);
+        let flags = words.fold(self.flags, |flags, (_, word)| flags | word);
+        MountFlags::from_bits_retain(u32::try_from(flags).unwrap_or(0))
+    }
 }
 
-/// `mode` in octal with a NUL.
-fn octal(mode: u32, buffer: &mut [u8; 8]) -> &CStr {
-    let mut rest = mode;
-    for place in buffer.iter_mut().take(5).rev() {
-        *place = b'0'.saturating_add((rest & 7) as u8);
-        rest >>= 3;
+/// The option string of mount(2), which takes one page and cuts the rest off without a word.
+struct Data(path::Buffer);
+
+impl Data {
+    fn new(text: &CStr) -> Result<Data> {
+        match path::Buffer::new(text.to_bytes()) {
+            Ok(buffer) => Ok(Data(buffer)),
+            Err(_) => Err(Fault::new(Call::Mount, Errno::TOOBIG)),
+        }
     }
-    CStr::from_bytes_until_nul(buffer).unwrap_or(c"0")
+
+    /// Adds `mode=`, octal. runc's tmpfs takes over the mode of what it covers.
+    fn add_mode(&mut self, mode: u32) -> Result<()> {
+        let digit =
+            |shift: u32| b'0'.saturating_add(u8::try_from((mode >> shift) & 7).unwrap_or(0));
+        let option = [
+            b"mode=0".as_slice(),
+            &[digit(9), digit(6), digit(3), digit(0)],
+        ];
+        let comma: &[u8] = if self.0.as_c_str().is_empty() {
+            b""
+        } else {
+            b","
+        };
+        for part in core::iter::once(comma).chain(option) {
+            self.0
+                .push(part)
+                .ok_or(Fault::new(Call::Mount, Errno::TOOBIG))?;
+        }
+        Ok(())
+    }
+
+    fn as_option(&self) -> Option<&CStr> {
+        Some(self.0.as_c_str()).filter(|text| !text.is_empty())
+    }
 }
 
 /// MS_* propagation, MS_REC for the whole tree.
 pub fn set_propagation(tree: impl AsFd, flags: u64) -> Result<()> {
     const MS_REC: u64 = 0x4000;
     sys::mount_setattr(tree, flags & MS_REC != 0, 0, 0, flags & !MS_REC).on(Call::MountSetattr)
-}
-
-/// An old-style mount and where it goes.
-pub struct Old<'p> {
-    pub fstype: &'p CStr,
-    pub source: &'p CStr,
-    pub flags: u64,
-    pub data: &'p CStr,
-    pub attr_flags: u64,
-    pub target: &'p CStr,
-    pub propagation: u64,
-}
-
-/// mount(2) onto a directory of a tmpfs that only we know, then move_mount to the target: the path given to mount(2) is relative to a
-/// directory nobody else can reach.
-pub fn mount_old(root: BorrowedFd<'_>, old: &Old<'_>) -> Result<()> {
-    let target = path::make_directory(root, old.target)?;
-    let staging = Staging::new()?;
-    mount(
-        old.source,
-        c"m",
-        old.fstype,
-        MountFlags::from_bits_retain(u32::try_from(old.flags).unwrap_or(0)),
-        Some(old.data),
-    )
-    .on(Call::Mount)?;
-    let tree = openat(
-        &staging.directory,
-        c"m",
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .on(Call::Open)?;
-    if old.attr_flags != 0 {
-        sys::mount_setattr(&tree, false, old.attr_flags, 0, 0).on(Call::MountSetattr)?;
-    }
-    if old.propagation != 0 {
-        set_propagation(&tree, old.propagation)?;
-    }
-    attach(&tree, target)
 }
 
 /// A tmpfs over `/sys` of the host tree's copy (which pivot_root throws away), as our working directory.
@@ -205,12 +210,10 @@ impl Drop for Staging {
     }
 }
 
-/// An empty read-only directory for masks: one superblock for all of them (FIELD 16: one per mask costs every container on the node).
+/// An empty read-only directory for masks, with room for no second inode: one superblock for all of them (FIELD 16: one per mask costs every container on the node).
 pub fn empty_directory() -> Result<OwnedFd> {
     let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).on(Call::Fsopen)?;
-    fsconfig_set_string(&context, c"nr_blocks", c"1").on(Call::Fsconfig)?;
     fsconfig_set_string(&context, c"nr_inodes", c"1").on(Call::Fsconfig)?;
-    fsconfig_set_flag(&context, c"ro").on(Call::Fsconfig)?;
     fsconfig_create(&context).on(Call::Fsconfig)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID

@@ -34,7 +34,9 @@ impl<'p> Parent<'p> {
 
     /// Its fd, while it is remembered.
     pub fn kept(&self) -> Option<i32> {
-        self.directory.as_ref().map(|(_, directory)| directory.as_raw_fd())
+        self.directory
+            .as_ref()
+            .map(|(_, directory)| directory.as_raw_fd())
     }
 
     fn of(

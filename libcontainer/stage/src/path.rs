@@ -74,6 +74,14 @@ impl Buffer {
         Ok(Buffer { bytes })
     }
 
+    /// Appends `part`; `None` when there is no room for it.
+    pub fn push(&mut self, part: &[u8]) -> Option<()> {
+        let used = self.as_c_str().to_bytes().len();
+        let end = used.checked_add(part.len()).filter(|&end| end < PATH_MAX)?;
+        self.bytes.get_mut(used..end)?.copy_from_slice(part);
+        Some(())
+    }
+
     /// The string up to its first NUL.
     pub fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
@@ -112,7 +120,11 @@ fn make_missing(root: impl AsFd, path: &CStr) -> Result<Scratch> {
         let (prefix, _) = split_bytes(bytes.get(..end).unwrap_or(bytes));
         end = prefix.len();
         let prefix = Buffer::new(prefix)?;
-        match open(root.as_fd(), prefix.as_c_str(), OFlags::PATH | OFlags::DIRECTORY) {
+        match open(
+            root.as_fd(),
+            prefix.as_c_str(),
+            OFlags::PATH | OFlags::DIRECTORY,
+        ) {
             Err(Errno::NOENT) if end > 0 => {}
             result => break result.on(Call::Open)?,
         }
@@ -126,7 +138,9 @@ fn make_missing(root: impl AsFd, path: &CStr) -> Result<Scratch> {
             Err(errno) => return Err(Fault::new(Call::Mkdir, errno)),
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        current = openat(&current, name.as_c_str(), flags, Mode::empty()).on(Call::Open)?.into();
+        current = openat(&current, name.as_c_str(), flags, Mode::empty())
+            .on(Call::Open)?
+            .into();
     }
     Ok(current)
 }

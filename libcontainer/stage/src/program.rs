@@ -2,6 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, accessat, statat};
 use rustix::io::{Errno, read};
 
@@ -72,9 +73,11 @@ fn join(buffer: &mut [u8; PATH_MAX], directory: &[u8], name: &[u8]) -> Option<us
 const PASSWD_MAX: usize = 1 << 20;
 
 /// `HOME=` and the home directory of `uid` in the container's /etc/passwd; `/` without an entry.
-pub fn home(uid: u32) -> Buffer {
+pub fn home(root: Option<&OwnedFd>, uid: u32) -> Buffer {
     let mut home = [0u8; 1024];
-    let found = read_home(uid, &mut home).filter(|&length| length > 0);
+    let found = root
+        .and_then(|root| read_home(root, uid, &mut home))
+        .filter(|&length| length > 0);
     let directory = found.and_then(|length| home.get(..length)).unwrap_or(b"/");
     let mut text = [0u8; 1032];
     let mut length = 0usize;
@@ -88,11 +91,10 @@ pub fn home(uid: u32) -> Buffer {
 }
 
 /// Reads `name:password:uid:gid:comment:home:shell` lines as a stream, so that no line can be too long for us.
-fn read_home(uid: u32, home: &mut [u8; 1024]) -> Option<usize> {
-    let root = path::look(CWD, c"/").ok()?;
+fn read_home(root: &OwnedFd, uid: u32, home: &mut [u8; 1024]) -> Option<usize> {
     // A fifo or a device in its place must neither block nor be read.
     let file = path::open(
-        &root,
+        root,
         c"etc/passwd",
         OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
     )
@@ -197,19 +199,21 @@ pub fn exec(
     home: Option<&Buffer>,
     preserved: u32,
 ) -> Fault {
-    let environment = match sys::pointers(env.len().saturating_add(2)) {
+    // One mapping for both tables: each ends in a null, as all of the memory is zero.
+    let arguments = args.len().saturating_add(1);
+    let words = arguments.saturating_add(env.len()).saturating_add(2);
+    let table = match sys::pointers(words) {
         Ok(table) => table,
         Err(errno) => return Fault::new(Call::Mmap, errno),
     };
-    sys::fill(environment, env.iter().chain(home.map(Buffer::as_c_str)));
-    let arguments = match table(args) {
-        Ok(table) => table,
-        Err(fault) => return fault,
+    let Some((arguments, environment)) = table.split_at_mut_checked(arguments) else {
+        return Fault::new(Call::Mmap, Errno::NOMEM);
     };
+    sys::fill(arguments, args.iter());
+    sys::fill(environment, env.iter().chain(home.map(Buffer::as_c_str)));
     // The last thing before exec (CVE-2024-21626): whatever is still open here is not the container's.
-    if let Err(errno) =
-        sys::close_range(preserved.saturating_add(3), u32::MAX, sys::Closing::OnExec)
-    {
+    let first = preserved.saturating_add(3);
+    if let Err(errno) = sys::close_range(first, u32::MAX, sys::Closing::OnExec) {
         return Fault::new(Call::CloseRange, errno);
     }
     Fault::new(

@@ -94,6 +94,9 @@ fn existing(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<Scratch>> {
 
 /// Makes the mount at `path` read-only in place.
 pub fn remount_readonly(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+    if path.is_empty() {
+        return sys::mount_setattr(root, false, MOUNT_ATTR_RDONLY, 0, 0).on(Call::MountSetattr);
+    }
     let target = path::look(root, path).on(Call::Open)?;
     sys::mount_setattr(target, false, MOUNT_ATTR_RDONLY, 0, 0).on(Call::MountSetattr)
 }

@@ -12,7 +12,7 @@ use crate::channel::Channel;
 use crate::fault::{Fault, On, Result};
 use crate::hook::{self, Hook, Output};
 use crate::message::{Call, Failure, ToParent, ToStage};
-use crate::mount::{self, New, Old};
+use crate::mount::{self, New};
 use crate::node::{self, Device};
 use crate::path::{self, Buffer};
 use crate::program;
@@ -102,6 +102,8 @@ struct Stage<'p> {
     output: Output,
     step: u32,
     first_scratch: u32,
+    /// Nothing has left `/` since pivot_root entered it.
+    in_root: bool,
 }
 
 impl<'p> Stage<'p> {
@@ -123,6 +125,7 @@ impl<'p> Stage<'p> {
             output: Output::new(),
             step: 0,
             first_scratch: 3,
+            in_root: false,
         }
     }
 
@@ -139,8 +142,13 @@ impl<'p> Stage<'p> {
         let mut kept = [-1; SLOTS_MAX + 5];
         let channel = self.channel.as_ref().map(|channel| channel.0.as_raw_fd());
         let root = self.root.as_ref().map(AsRawFd::as_raw_fd);
-        let slots = self.slots.iter().map(|slot| slot.as_ref().map(AsRawFd::as_raw_fd));
-        let others = [channel, root, self.parent.kept()].into_iter().chain(self.masks.kept());
+        let slots = self
+            .slots
+            .iter()
+            .map(|slot| slot.as_ref().map(AsRawFd::as_raw_fd));
+        let others = [channel, root, self.parent.kept()]
+            .into_iter()
+            .chain(self.masks.kept());
         for (place, fd) in kept.iter_mut().zip(slots.chain(others)) {
             *place = fd.unwrap_or(-1);
         }
@@ -324,7 +332,11 @@ impl<'p> Stage<'p> {
                     ..fault
                 })
             }
-            Step::PivotRoot {} => root::pivot(self.root.as_ref().ok_or(Fault::check(Errno::BADF))?),
+            Step::PivotRoot {} => {
+                root::pivot(self.root.as_ref().ok_or(Fault::check(Errno::BADF))?)?;
+                self.in_root = true;
+                Ok(())
+            }
             Step::MoveRoot {} => root::switch(self.root.as_ref().ok_or(Fault::check(Errno::BADF))?),
             Step::RootPropagation { flags } => mount::set_propagation(self.root()?, flags),
             Step::Mask { path } => {
@@ -350,10 +362,10 @@ impl<'p> Stage<'p> {
             Step::MountNew {
                 fstype,
                 source,
-                options,
+                flags,
+                data,
                 attr_flags,
                 target,
-                propagation,
                 copy_up,
                 inherit_mode,
             } => {
@@ -361,37 +373,14 @@ impl<'p> Stage<'p> {
                 let new = New {
                     fstype,
                     source,
-                    options,
+                    flags,
+                    data,
                     attr_flags,
                     target,
-                    propagation,
                     copy_up,
                     inherit_mode,
                 };
                 mount::mount_new(self.root()?, &new)
-            }
-            Step::MountOld {
-                fstype,
-                source,
-                flags,
-                data,
-                attr_flags,
-                target,
-                propagation,
-            } => {
-                self.parent.forget();
-                mount::mount_old(
-                    self.root()?,
-                    &Old {
-                        fstype,
-                        source,
-                        flags,
-                        data,
-                        attr_flags,
-                        target,
-                        propagation,
-                    },
-                )
             }
             Step::Bind {
                 source,
@@ -539,7 +528,7 @@ impl<'p> Stage<'p> {
                 uid,
                 preserved,
             } => {
-                let home = find_home.then(|| program::home(uid));
+                let home = find_home.then(|| program::home(self.root.as_ref(), uid));
                 let found = self
                     .program
                     .as_ref()
@@ -588,6 +577,9 @@ impl<'p> Stage<'p> {
     /// Into the working directory by fd, and then the proof that it lies below our root (CVE-2024-21626): getcwd of a directory outside it
     /// starts with `(unreachable)`.
     fn change_directory(&mut self, path: &CStr) -> Result<()> {
+        if path.to_bytes() == b"/" && core::mem::take(&mut self.in_root) {
+            return Ok(());
+        }
         self.ensure_root()?;
         let directory = path::open(
             self.root()?,

@@ -107,12 +107,11 @@ steps! {
     21 AttachRoot { root: Slot, at: F::Text }
     /// The same for a parent without privilege: the stage clones `path` (a host path) onto itself.
     22 CloneRoot { path: F::Text, recursive: bool }
-    /// fsopen, fsconfig, fsmount, move_mount. `options` are `key=value` or flag words; `attr_flags` MOUNT_ATTR_*; `propagation` MS_* or 0.
-    /// `copy_up`: what the target directory held is copied into the new filesystem before it covers it.
-    /// `inherit_mode`: the target directory's mode becomes the new root's.
-    23 MountNew { fstype: F::Text, source: F::Text, options: F::List, attr_flags: u64, target: F::Text, propagation: u64, copy_up: bool, inherit_mode: bool }
-    /// mount(2) on a private staging point, then move_mount: for option strings over 255 bytes and for words that fsconfig refuses.
-    24 MountOld { fstype: F::Text, source: F::Text, flags: u64, data: F::Text, attr_flags: u64, target: F::Text, propagation: u64 }
+    /// A new filesystem: the target is opened (made when missing), entered, and mount(2) is given `.`; the kernel looks no path up. Faster
+    /// than fsopen by four calls, and no option string is too long for it. `flags` are MS_* of the superblock, `attr_flags` MOUNT_ATTR_*.
+    /// `copy_up`: what the target directory held is copied into the new filesystem before it covers it. `inherit_mode`: a target directory
+    /// that existed gives the new root its mode (tmpfs).
+    23 MountNew { fstype: F::Text, source: F::Text, flags: u64, data: F::Text, attr_flags: u64, target: F::Text, copy_up: bool, inherit_mode: bool }
     /// Asks the parent for the detached clone `source` and attaches it. The target is made (file or directory, like the source) when missing.
     25 Bind { source: Handed, target: F::Text, attr_set: u64, attr_clear: u64, recursive_set: u64, recursive_clear: u64, propagation: u64 }
     /// The same for a parent without privilege: the stage clones the host path itself.

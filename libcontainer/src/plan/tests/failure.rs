@@ -133,15 +133,14 @@ fn the_phrases_of_mounts() {
             "{CREATE}config.json#/mounts/7: failed to fulfil mount request: open /srv/data: no such file or directory"
         )
     );
-    let mut failure = Failure {
+    let failure = Failure {
         step: step(&plan, "MountNew") + 1,
-        ..Failure::new(Call::Fsconfig, 22)
+        ..Failure::new(Call::Mount, 22)
     };
-    failure.arguments[0] = 1;
     assert_eq!(
         render(&plan, &failure).to_string(),
         format!(
-            "{CREATE}config.json#/mounts/1: error mounting \"tmpfs\" to rootfs at \"/dev\": fsconfig(size=65536k): invalid argument"
+            "{CREATE}config.json#/mounts/1: error mounting \"tmpfs\" to rootfs at \"/dev\": mount(tmpfs, tmpfs, nosuid|strictatime, mode=755,size=65536k): invalid argument"
         )
     );
 }

@@ -77,7 +77,11 @@ impl AsFd for Scratch {
 pub fn close_scratch(first: u32, kept: &[i32]) -> Result<()> {
     LAST_SCRATCH.store(0, Ordering::Relaxed);
     let mut next = first;
-    for fd in kept.iter().filter_map(|&fd| u32::try_from(fd).ok()).filter(|&fd| fd >= first) {
+    for fd in kept
+        .iter()
+        .filter_map(|&fd| u32::try_from(fd).ok())
+        .filter(|&fd| fd >= first)
+    {
         if fd > next {
             close_range(next, fd.saturating_sub(1), Closing::Now)?;
         }
