@@ -4,6 +4,7 @@
 //! by itself. Programs that the *user* named are let go of at their exec: their calls are not the runtime's.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
@@ -47,6 +48,8 @@ pub struct Plan {
     pub at: u64,
     /// Names of programs that are the user's.
     pub users: Vec<String>,
+    /// Where the outcome is written, and first the strike itself, in case the command never ends.
+    pub report: PathBuf,
     /// A process that runs already and belongs to [`Scope::Children`].
     pub attach: Option<i32>,
 }
@@ -193,6 +196,17 @@ impl Tracer {
         }
     }
 
+    fn record(&mut self, number: u64) {
+        self.struck = Some(number);
+        let so_far = Ended {
+            calls: self.calls,
+            struck: self.struck,
+            code: -1,
+        };
+        // If it cannot be written, only a message about a hang is the poorer for it.
+        let _ = std::fs::write(&self.plan.report, so_far.to_json().to_string());
+    }
+
     fn counts(&self, tracee: Tracee) -> bool {
         tracee.command == (self.plan.scope == Scope::Command)
     }
@@ -222,11 +236,11 @@ impl Tracer {
                 match self.plan.strike {
                     Strike::Nothing => {}
                     Strike::Kill => {
-                        self.struck = Some(number);
+                        self.record(number);
                         return kill(pid, Signal::SIGKILL);
                     }
                     Strike::Fail(errno) => {
-                        self.struck = Some(number);
+                        self.record(number);
                         // No call has this number: the kernel does nothing, and the result is put in at the exit.
                         regs.orig_rax = u64::MAX;
                         ptrace::setregs(pid, regs)?;

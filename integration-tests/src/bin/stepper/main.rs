@@ -46,6 +46,7 @@ fn traced(args: &[String]) -> Result<u8, Failure> {
             "kill" => Strike::Kill,
             errno => Strike::Fail(errno.parse()?),
         },
+        report: PathBuf::from(report),
         at: at.parse()?,
         users: rounds::USERS.map(str::to_owned).to_vec(),
         attach: attach.parse().ok().filter(|pid| *pid > 0),

@@ -1,6 +1,5 @@
 //! One line of the table: a command, whose calls, a strike, a place. And what is done for each point of it.
 
-use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -90,30 +89,23 @@ pub fn run(line: &Line, test: &Test, every: u64) -> Result<Tally, Failure> {
     let before = Snapshot::take()?;
     loop {
         prepare(line, &c)?;
-        let ended = strike(line, test, &c, at)?;
-        let struck = ended.as_ref().map(|ended| ended.struck);
+        let (ended, hung) = strike(line, test, &c, at)?;
         let trouble = settle(line, test, &c, &before)?;
-        let mut text = String::new();
-        match (&struck, trouble.is_empty()) {
-            (None, _) => {
-                tally.hangs += 1;
-                let _ = write!(text, "hung {DEADLINE:?}");
-            }
-            (Some(_), false) => tally.leaks += 1,
-            (Some(_), true) => {}
-        }
-        if !text.is_empty() || !trouble.is_empty() {
-            let call = struck
-                .flatten()
-                .map_or_else(|| "?".to_owned(), |number| number.to_string());
+        tally.hangs += u64::from(hung);
+        tally.leaks += u64::from(!hung && !trouble.is_empty());
+        if hung || !trouble.is_empty() {
+            let call = ended
+                .struck
+                .map_or_else(|| "none".to_owned(), |number| number.to_string());
+            let what = if hung { "hung; " } else { "" };
             println!(
-                "{} at {at} (system call {call}): {text}{}",
+                "{} at {at} (system call {call}): {what}{}",
                 line.name(),
                 trouble.join("; ")
             );
             clear(test, &c)?;
         }
-        if struck == Some(None) {
+        if ended.struck.is_none() {
             break;
         }
         tally.points += 1;
@@ -143,8 +135,8 @@ fn prepare(line: &Line, c: &Container<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Runs the command under the tracer; none if it did not end in time.
-fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<Option<Ended>, Failure> {
+/// Runs the command under the tracer; the second value says that it did not end in time.
+fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<(Ended, bool), Failure> {
     let report = test.dir.join("report");
     let _ = std::fs::remove_file(&report);
     let attach = if (line.verb, line.scope) == ("start", "stage") {
@@ -171,12 +163,13 @@ fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<Option
         .stdin(Stdio::null());
     let mut running = test.runtime.spawn(command)?;
     let until = Instant::now() + DEADLINE;
+    let mut hung = false;
     while running.child.try_wait()?.is_none() {
         if Instant::now() > until {
             running.child.kill()?;
             running.child.wait()?;
-            running.forget();
-            return Ok(None);
+            hung = true;
+            break;
         }
         processes::reap_children_but(&[running.pid()].into());
         std::thread::sleep(Duration::from_micros(300));
@@ -186,9 +179,8 @@ fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<Option
         .map_err(|e| Failure::new(format!("the tracer did not report: {e}")))?;
     let ended = Ended::from_json(&serde_json::from_str(&text)?);
     std::fs::remove_file(&report)?;
-    ended
-        .map(Some)
-        .ok_or_else(|| Failure::new(format!("the tracer said {text}")))
+    let ended = ended.ok_or_else(|| Failure::new(format!("the tracer said {text}")))?;
+    Ok((ended, hung))
 }
 
 /// Deletes by force and looks for what is left. An exec's container is kept, and must still run.

@@ -179,9 +179,11 @@ fn a_hooks_environment_is_its_own(t: &Test) -> Done {
     let mut command = c.run_command(&["--detach"]);
     command.env("OF_THE_CALLER", "1");
     t.runtime.finish(command)?.success()?;
-    wait_until("poststart", || {
-        Ok(fs::read_to_string(out.join("poststart")).is_ok_and(|text| text.contains("PWD")))
-    })?;
+    for kind in ["startContainer", "poststart"] {
+        wait_until(kind, || {
+            Ok(fs::read_to_string(out.join(kind)).is_ok_and(|text| text.contains("PWD")))
+        })?;
+    }
     c.delete_force()?;
     for kind in KINDS {
         let text = fs::read_to_string(out.join(kind))?;

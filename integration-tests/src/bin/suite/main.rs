@@ -3,7 +3,9 @@
 //! The runtime is `$GARBOARD_TEST_RUNTIME`, or `garboard` beside this program. Cases are grouped by subject, one file each.
 
 mod attacks;
+mod broken;
 mod commands;
+mod denied;
 mod devices;
 mod exec;
 mod hooks;
@@ -17,6 +19,11 @@ mod propagation;
 mod terminal;
 
 fn main() -> std::process::ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|arg| arg == "--deny") {
+        eprintln!("suite: {}", denied::run_denied(&args[1..]));
+        return std::process::ExitCode::from(2);
+    }
     let cases = [
         lifecycle::cases(),
         commands::cases(),
@@ -31,6 +38,8 @@ fn main() -> std::process::ExitCode {
         exec::cases(),
         terminal::cases(),
         attacks::cases(),
+        broken::cases(),
+        denied::cases(),
     ];
     let status = garboard_integration_tests::runner::main(cases.concat());
     std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))

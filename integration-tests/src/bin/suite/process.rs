@@ -3,6 +3,7 @@
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Test};
 use garboard_integration_tests::cases;
+use garboard_integration_tests::place::{self, Place};
 use serde_json::json;
 
 pub fn cases() -> Vec<Case> {
@@ -318,6 +319,10 @@ fn the_scheduler_is_set(t: &Test) -> Done {
         seen.at("/scheduler"),
         &json!({"policy": 3, "nice": 7, "priority": 0})
     );
+    if t.place == Place::Native && place::has_v1() {
+        // A v1 cpu cgroup has no real-time budget until somebody gives it one.
+        return Ok(());
+    }
     let seen = t
         .container(&Bundle::probe().set(
             "/process/scheduler",
