@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
 use crate::launch;
 use crate::lifecycle;
+use crate::notify::NotifyProxy;
 use crate::request::ExecRequest;
 use crate::state::{Entry, Status};
 use crate::sys;
@@ -59,6 +60,7 @@ pub struct Container {
     /// `None`: init is gone, or never was.
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) console: Option<OwnedFd>,
+    pub(crate) notify: Option<NotifyProxy>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -95,7 +97,19 @@ impl Container {
     /// Lets a created container go on to its program, then runs the poststart hooks. Blocks for the hooks.
     /// Errors: WrongStatus with runc's texts; Refused when a hook fails (init is killed then).
     pub fn start(&self) -> Result<(), Error> {
-        lifecycle::start(&self.entry, &Host::new())
+        lifecycle::start(&self.entry, &Host::new(), None).map(drop)
+    }
+
+    /// The same for a container created with [`crate::CreateOptions::notify_socket`]: its own socket is bound before its program runs, and
+    /// the proxy returned passes its readiness on to `host`, an absolute path or an abstract name after `@`. `None`: it was created
+    /// without. Blocks and fails as [`Container::start`].
+    pub fn start_notifying(&self, host: &Path) -> Result<Option<NotifyProxy>, Error> {
+        lifecycle::start(&self.entry, &Host::new(), Some(host))
+    }
+
+    /// The proxy of a container that was run, not created, with [`crate::CreateOptions::notify_socket`]; the first call has it.
+    pub fn take_notify(&mut self) -> Option<NotifyProxy> {
+        self.notify.take()
     }
 
     /// Sends `signal` to init. SIGKILL to a container without a pid namespace of its own kills every process in its cgroup.

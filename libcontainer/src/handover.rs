@@ -24,6 +24,24 @@ pub fn send(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error
         None,
     )
     .map_err(refused("socket(AF_UNIX)"))?;
+    connect_to(&socket, path)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(
+        socket.as_fd(),
+        &[IoSlice::new(payload)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )
+    .map_err(refused("sendmsg(SCM_RIGHTS)"))?;
+    Ok(())
+}
+
+/// Connects to the socket at `path`, which may be longer than an address.
+pub fn connect_to(socket: impl AsFd, path: &Path) -> Result<(), Error> {
+    let refused = |call: &'static str| move |errno| Refused::new(call, path, errno);
     let directory;
     let address = match SocketAddrUnix::new(path) {
         Ok(address) => address,
@@ -37,19 +55,7 @@ pub fn send(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error
             SocketAddrUnix::new(&short).map_err(refused("connect"))?
         }
     };
-    connect(&socket, &address).map_err(refused("connect"))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let fds = [fd];
-    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(
-        socket.as_fd(),
-        &[IoSlice::new(payload)],
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )
-    .map_err(refused("sendmsg(SCM_RIGHTS)"))?;
-    Ok(())
+    connect(socket, &address).map_err(|errno| refused("connect")(errno).into())
 }
 
 fn open_parent(path: &Path) -> rustix::io::Result<rustix::fd::OwnedFd> {

@@ -17,6 +17,7 @@ use crate::handover;
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
 use crate::launch::{self, Child, Joined, Launched, Parent};
+use crate::notify::{Listener, NotifyProxy};
 use crate::plan::{self, CreateRequest, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts, Start};
 use crate::request::{Console, CreateOptions};
 use crate::state::{
@@ -110,9 +111,11 @@ impl Create<'_> {
             Start::AwaitFifo => ToStage::Commit,
             Start::AtOnce => ToStage::Start,
         };
+        let notify = self.notify_proxy(&claim, &child, pid, start)?;
         let launched = child.commit(word)?;
         cgroup.commit();
-        let container = self.container(claim.commit(), launched);
+        let mut container = self.container(claim.commit(), launched);
+        container.notify = notify;
         if start == Start::AtOnce {
             super::start::poststart(&container.entry, self.host)?;
         }
@@ -201,8 +204,31 @@ impl Create<'_> {
             pid: launched.pid,
             pidfd: Some(launched.pidfd),
             console,
+            notify: None,
             warnings,
         }
+    }
+
+    /// Where nobody calls start, the socket is there before the program is.
+    fn notify_proxy(
+        &self,
+        claim: &Claim,
+        child: &Child<'_>,
+        pid: i32,
+        start: Start,
+    ) -> Result<Option<NotifyProxy>, Error> {
+        let Some(host) = self
+            .options
+            .notify_socket
+            .as_ref()
+            .filter(|_| start == Start::AtOnce)
+        else {
+            return Ok(None);
+        };
+        let listener = Listener::bind(claim.directory(), claim.path())?;
+        let init = rustix::io::fcntl_dupfd_cloexec(child.pidfd()?, 3)
+            .map_err(|errno| Refused::call("fcntl(F_DUPFD_CLOEXEC)", errno))?;
+        Ok(Some(listener.proxy(host, pid, Some(init))))
     }
 }
 

@@ -39,6 +39,7 @@ pub fn load(entry: Entry, host: &Host) -> Result<Container, Error> {
         pid,
         pidfd: init,
         console: None,
+        notify: None,
         warnings: Vec::new(),
     })
 }

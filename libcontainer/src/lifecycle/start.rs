@@ -1,19 +1,34 @@
-//! start: one byte on the fifo, then the poststart hooks.
+//! start: the notify socket, one byte on the fifo, then the poststart hooks.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
+use crate::notify::{Listener, NotifyProxy};
 use crate::state::{Entry, Event, HookRecord, Record, StateDocument, Status};
 
 /// How long a start waits for another command that works on the container.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// Lets init go on. Errors: WrongStatus with runc's texts; Refused when a poststart hook fails.
-pub fn start(entry: &Entry, host: &Host) -> Result<(), Error> {
+/// Lets init go on. With `notify` (the host's NOTIFY_SOCKET) the container's own socket is bound before, if it was created with one, and
+/// its proxy returned. Errors: WrongStatus with runc's texts; Refused when a poststart hook fails.
+pub fn start(
+    entry: &Entry,
+    host: &Host,
+    notify: Option<&Path>,
+) -> Result<Option<NotifyProxy>, Error> {
     entry.lock(Instant::now() + LOCK_WAIT)?;
     entry.status(host)?.after(Event::Start)?;
+    let proxy = match (notify, entry.record()) {
+        (Some(notify), Some(record)) if record.notify => {
+            let listener = Listener::bind(entry.directory(), entry.path())?;
+            let init = super::open_init(host, record)?;
+            Some(listener.proxy(notify, record.init_process_pid, init))
+        }
+        _ => None,
+    };
     if !entry.start()? {
         // It was created a moment ago and nobody waits at the fifo: killed, or started by somebody without the lock.
         let status = entry.status(host)?;
@@ -21,7 +36,7 @@ pub fn start(entry: &Entry, host: &Host) -> Result<(), Error> {
     }
     let done = poststart(entry, host);
     entry.unlock();
-    done
+    done.map(|()| proxy)
 }
 
 /// Runs the poststart hooks; when one fails init is killed, as runc does.
