@@ -13,14 +13,14 @@ use super::words::{attributes, limit, namespaces, propagation, resource_name};
 
 /// `mount_setattr(ro|nosuid)`.
 pub(super) fn call(step: &Step<Owned>, failure: &Failure) -> String {
-    match arguments(step, failure) {
+    match of_mounts(step, failure.call).or_else(|| of_others(step, failure.call)) {
         Some(arguments) => format!("{}({arguments})", failure.call.name()),
         None => failure.call.name().to_owned(),
     }
 }
 
-fn arguments(step: &Step<Owned>, failure: &Failure) -> Option<String> {
-    Some(match (failure.call, step) {
+fn of_mounts(step: &Step<Owned>, call: Call) -> Option<String> {
+    Some(match (call, step) {
         (
             Call::Mount,
             Step::MountNew {
@@ -48,6 +48,12 @@ fn arguments(step: &Step<Owned>, failure: &Failure) -> Option<String> {
         }
         (Call::Mount, Step::TreePropagation { flags }) => propagation(*flags),
         (Call::MountSetattr, step) => changed(step)?,
+        _ => return None,
+    })
+}
+
+fn of_others(step: &Step<Owned>, call: Call) -> Option<String> {
+    Some(match (call, step) {
         (
             Call::Mknod,
             Step::Device {
