@@ -5,7 +5,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use libcontainer::ExitStatus;
+use libcontainer::{ExitStatus, NotifyProxy};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
@@ -75,6 +75,7 @@ pub struct Foreground {
     signals: Signals,
     streams: Streams,
     console: Option<Console>,
+    notify: Option<NotifyProxy>,
 }
 
 impl Foreground {
@@ -84,6 +85,7 @@ impl Foreground {
             signals,
             streams,
             console: None,
+            notify: None,
         }
     }
 
@@ -99,9 +101,18 @@ impl Foreground {
             signals,
             streams,
             console: Some(console),
+            notify: None,
         };
         foreground.resize();
         Ok(foreground)
+    }
+
+    /// Passes readiness on while waiting. The unit's main process is this command, which lives longer than the container.
+    pub fn pass_on(&mut self, notify: Option<NotifyProxy>) {
+        self.notify = notify.map(|mut proxy| {
+            proxy.set_main_pid(rustix::process::getpid().as_raw_nonzero().get());
+            proxy
+        });
     }
 
     /// Waits for the end of `process`, calls `ended` (which removes what would keep the streams open), and copies the rest of the output.
@@ -181,6 +192,9 @@ impl Foreground {
         let mut fds = Vec::with_capacity(8);
         fds.push(PollFd::new(&self.signals.0, PollFlags::IN));
         fds.extend(pidfd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let notify = fds.len();
+        let proxy = self.notify.as_ref().map(NotifyProxy::fd);
+        fds.extend(proxy.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let fixed = fds.len();
         let mut counts = [0; 3];
         for (copy, count) in self
@@ -206,6 +220,13 @@ impl Foreground {
         }
         let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
+        if fixed > notify && !ready[notify].is_empty() {
+            // A service manager that cannot be told is no reason to let the container go: it runs.
+            let told = self.notify.as_mut().map(NotifyProxy::handle);
+            if !matches!(told, Some(Ok(false))) {
+                self.notify = None;
+            }
+        }
         let mut rest = &ready[fixed..];
         for (copy, count) in self.streams.copies().zip(counts) {
             let (its, others) = rest.split_at(count);

@@ -23,11 +23,14 @@ pub fn run(invocation: &Invocation) -> Result<u8, Failure> {
 
 fn detached(invocation: &Invocation) -> Result<u8, Failure> {
     let options = launch::options(invocation, launch::Attachment::Detached)?;
-    let container =
+    let mut container =
         invocation
             .runtime()?
             .run(invocation.id()?, &launch::bundle(invocation), &options)?;
     invocation.warn(container.warnings());
+    if let Some(proxy) = container.take_notify() {
+        proxy.wait()?;
+    }
     Ok(0)
 }
 
@@ -51,8 +54,9 @@ fn in_foreground(invocation: &Invocation) -> Result<u8, Failure> {
         Starting::AfterTerminal => runtime.create(id, &bundle, &options)?,
     };
     invocation.warn(container.warnings());
+    let notify = options.notify_socket.take();
     drop(options); // the container's ends of the pipes: while we hold them, its streams never end
-    let foreground = match container.take_console() {
+    let mut foreground = match container.take_console() {
         Some(master) => Foreground::terminal(signals, master)?,
         None => Foreground::piped(signals, streams),
     };
@@ -60,9 +64,14 @@ fn in_foreground(invocation: &Invocation) -> Result<u8, Failure> {
         runtime: &runtime,
         id,
     };
-    if starting == Starting::AfterTerminal {
-        container.start()?;
-    }
+    foreground.pass_on(match (starting, notify) {
+        (Starting::AtOnce, _) => container.take_notify(),
+        (Starting::AfterTerminal, Some(host)) => container.start_notifying(&host)?,
+        (Starting::AfterTerminal, None) => {
+            container.start()?;
+            None
+        }
+    });
     let keep = invocation.matches.is_set(&flags::KEEP);
     let init = Init::of(&container)?;
     let waited = foreground.wait(&init, || {
