@@ -7,6 +7,7 @@ mod broken;
 mod commands;
 mod denied;
 mod devices;
+mod engines;
 mod exec;
 mod hooks;
 mod lifecycle;
@@ -40,6 +41,7 @@ fn main() -> std::process::ExitCode {
         attacks::cases(),
         broken::cases(),
         denied::cases(),
+        engines::cases(),
     ];
     let status = garboard_integration_tests::runner::main(cases.concat());
     std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))

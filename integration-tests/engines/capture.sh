@@ -1,0 +1,110 @@
+#!/bin/sh
+# Captures the config.json that each engine writes, for the fixtures beside the suite. Run by hand, as root, on a machine that may have
+# the engines installed (docker.io containerd podman buildah conmon iptables netavark jq runc busybox-static); the tests do not need it.
+#
+#   capture.sh OUTPUT_DIRECTORY
+#
+# Engines run on private sockets, in a private mount namespace, below a temporary directory; cgroups are made below /garboard-test-engines.
+set -eu
+
+out=$(realpath "$1")
+mkdir -p "$out"
+if [ "${2:-}" != inside ]; then
+	dir=$(mktemp -d /tmp/garboard-test-engines.XXXXXX)
+	unshare -m --propagation private sh "$0" "$out" inside "$dir" || status=$?
+	rm -rf --one-file-system "$dir"
+	find /sys/fs/cgroup -depth -type d -path '*garboard-test-engines*' -exec rmdir {} \; 2>/dev/null || true
+	exit "${status:-0}"
+fi
+D=$3
+parent=/garboard-test-engines
+mount -t tmpfs tmpfs "$D"
+mkdir -p "$D/raw" "$D/bin"
+
+# Between every engine and runc stands this: it keeps the config.json of what is created, of execs the process file.
+cat >"$D/bin/runc" <<EOF
+#!/bin/sh
+previous=
+for word in "\$@"; do
+	case \$previous in --bundle | -b) bundle=\$word ;; --process | -p) process=\$word ;; esac
+	case \$word in --bundle=*) bundle=\${word#--bundle=} ;; esac
+	previous=\$word
+done
+engine=\$(cat $D/engine)
+[ -z "\${bundle:-}" ] || cp "\$bundle/config.json" "$D/raw/\$engine.json"
+[ -z "\${process:-}" ] || cp "\$process" "$D/raw/\$engine-exec.json"
+exec /usr/sbin/runc "\$@"
+EOF
+chmod 755 "$D/bin/runc"
+
+mkdir -p "$D/image/bin" "$D/image/etc" "$D/image/tmp"
+cp /bin/busybox "$D/image/bin/"
+for name in sh sleep true cat id; do ln -s busybox "$D/image/bin/$name"; done
+echo root:x:0:0:root:/root:/bin/sh >"$D/image/etc/passwd"
+tar -C "$D/image" -cf "$D/image.tar" .
+
+echo containerd >"$D/engine"
+cat >"$D/containerd.toml" <<EOF
+version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+EOF
+containerd --config "$D/containerd.toml" --root "$D/ctd" --state "$D/cts" -a "$D/c.sock" >"$D/containerd.log" 2>&1 &
+containerd=$!
+dockerd --containerd "$D/c.sock" --data-root "$D/docker" --exec-root "$D/dexec" -H "unix://$D/d.sock" --pidfile "$D/d.pid" --bridge none \
+	--iptables=false --storage-driver vfs --add-runtime "captured=$D/bin/runc" >"$D/dockerd.log" 2>&1 &
+dockerd=$!
+trap 'kill $dockerd; wait $dockerd; kill $containerd; wait $containerd' EXIT
+for _ in $(seq 100); do
+	docker -H "unix://$D/d.sock" version >/dev/null 2>&1 && break
+	sleep 0.1
+done
+
+d="docker -H unix://$D/d.sock"
+$d import "$D/image.tar" box >/dev/null
+echo docker >"$D/engine"
+$d run -d --name one --runtime captured --network none --cgroup-parent "$parent" --memory 64m --cpus 0.5 box sleep 1000 >/dev/null
+$d exec one true
+$d rm -f one >/dev/null
+
+# An OCI archive for ctr comes from buildah.
+echo buildah >"$D/engine"
+export XDG_RUNTIME_DIR="$D/xdg"
+mkdir -p "$D/xdg"
+b="buildah --root $D/bstore --runroot $D/brun --storage-driver vfs"
+from=$($b from --cgroup-parent "$parent" scratch)
+$b add -q "$from" "$D/image.tar" / >/dev/null
+$b run --runtime "$D/bin/runc" --isolation oci --network none "$from" -- true
+$b commit -q "$from" "oci-archive:$D/box.oci:box:latest" >/dev/null
+
+echo podman >"$D/engine"
+p="podman --root $D/bstore --runroot $D/brun --storage-driver vfs --runtime $D/bin/runc --cgroup-manager cgroupfs --tmpdir $D/ptmp --conmon /usr/bin/conmon"
+$p load -q -i "$D/box.oci" >/dev/null
+image=$($p images -q | head -1)
+$p run -d --name two --network none --cgroup-parent "$parent" --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 --pids-limit 100 "$image" /bin/sleep 1000 >/dev/null
+$p exec two /bin/true
+$p rm -f -t 0 two >/dev/null
+
+echo containerd >"$D/engine"
+c="ctr -a $D/c.sock"
+$c images import --index-name box "$D/box.oci" >/dev/null
+name=$($c images ls -q | head -1)
+$c run -d --snapshotter native --runc-binary "$D/bin/runc" --cgroup "$parent/three" "$name" three /bin/sleep 1000
+$c tasks exec --exec-id x three /bin/true
+$c tasks kill -s KILL three
+sleep 1
+$c tasks rm three >/dev/null 2>&1 || true
+$c containers rm three
+
+# What is of this machine becomes a placeholder: the rootfs, sources of mounts by the name of their destination, ids, hooks.
+for file in "$D"/raw/*.json; do
+	jq --arg cgroup "$parent" '
+		if .root then .root.path = "@ROOTFS@" else . end
+		| if .mounts then .mounts |= map(if ((.options // []) | any(. == "bind" or . == "rbind")) and (.source | startswith("/"))
+			then .source = "@SOURCE@" + .destination else . end) else . end
+		| if .linux.cgroupsPath then .linux.cgroupsPath = "@CGROUP@" else . end
+		| if .hooks then .hooks |= map_values(map(.path = "@HOOK@" | del(.args))) else . end
+		| if .annotations then .annotations |= map_values(if startswith("/tmp/") then "@PATH@" else . end) else . end
+		| walk(if type == "string" and contains("garboard-test-engines") then "@PATH@" else . end)
+	' "$file" >"$out/$(basename "$file")"
+done
+ls "$out"
