@@ -3,6 +3,7 @@
 pub mod create;
 pub mod delete;
 pub mod exec;
+pub mod explain;
 pub mod features;
 pub mod generate;
 pub mod help;

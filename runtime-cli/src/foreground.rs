@@ -11,6 +11,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use crate::streams::Streams;
 use crate::terminal::{self, HostTerminal};
@@ -49,7 +50,8 @@ impl Signals {
 
 /// Lets orphans of the container become our children instead of the system's, and reaps them while waiting.
 pub fn become_subreaper() -> Result<(), Errno> {
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+    // Any pid means "yes" (PR_SET_CHILD_SUBREAPER(2const)), so ours need not be asked for.
+    rustix::process::set_child_subreaper(Some(Pid::INIT))
 }
 
 /// The exit code of a command whose process ended so: a signal counts from 128, as in shells.

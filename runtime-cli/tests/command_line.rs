@@ -341,6 +341,28 @@ fn features_and_spec_print_json() {
 }
 
 #[test]
+fn explain_prints_the_plan_of_a_bundle_in_two_shapes() {
+    let scratch = Scratch::new("explain");
+    assert_eq!(scratch.call("spec").code, 0);
+    let text = scratch.call("explain");
+    assert_eq!((text.code, text.stderr.as_str()), (0, ""));
+    assert!(
+        text.stdout.contains("config.json#/process/args"),
+        "{}",
+        text.stdout
+    );
+    let bundle = scratch.0.display();
+    let json = scratch.call(&format!("explain --format json {bundle}"));
+    assert!(
+        json.stdout.starts_with("{\n") && json.stdout.ends_with("}\n"),
+        "{}",
+        json.stdout
+    );
+    assert_eq!(scratch.call("explain --format xml").code, 1);
+    assert_eq!(scratch.call("explain /nonexistent").code, 1);
+}
+
+#[test]
 fn generated_files_can_be_installed() {
     let scratch = Scratch::new("generate");
     for shell in ["bash", "zsh", "fish"] {

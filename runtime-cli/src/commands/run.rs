@@ -44,7 +44,8 @@ fn in_foreground(invocation: &Invocation) -> Result<u8, Failure> {
     let signals = Signals::block()?;
     let mut streams = Streams::pipes()?;
     options.stdio = std::mem::take(&mut streams.given);
-    let starting = if HostTerminal::is_likely() {
+    // Streams that are all /dev/null need no look at the terminal.
+    let starting = if streams.input.is_some() && HostTerminal::is_likely() {
         Starting::AfterTerminal
     } else {
         Starting::AtOnce
@@ -53,16 +54,16 @@ fn in_foreground(invocation: &Invocation) -> Result<u8, Failure> {
         Starting::AtOnce => runtime.run(id, &bundle, &options)?,
         Starting::AfterTerminal => runtime.create(id, &bundle, &options)?,
     };
+    let undo = DeleteOnFailure {
+        runtime: &runtime,
+        id,
+    };
     invocation.warn(container.warnings());
     let notify = options.notify_socket.take();
     drop(options); // the container's ends of the pipes: while we hold them, its streams never end
     let mut foreground = match container.take_console() {
         Some(master) => Foreground::terminal(signals, master)?,
         None => Foreground::piped(signals, streams),
-    };
-    let undo = DeleteOnFailure {
-        runtime: &runtime,
-        id,
     };
     foreground.pass_on(match (starting, notify) {
         (Starting::AtOnce, _) => container.take_notify(),
@@ -87,6 +88,8 @@ fn in_foreground(invocation: &Invocation) -> Result<u8, Failure> {
         // The container did run: its status is the answer, and what remains is told.
         invocation.log.error(&why.to_string());
     }
+    // The command ends here, and the kernel closes what they hold in no system call of ours.
+    std::mem::forget((container, runtime));
     Ok(foreground::exit_code(status))
 }
 

@@ -14,8 +14,8 @@ const NEW_ID: Positional = Positional {
 
 /// All commands in the order of the help.
 pub static ALL: &[&Command] = &[
-    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &LIST, &PS, &SPEC, &FEATURES, &HELP,
-    &GENERATE,
+    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &LIST, &PS, &SPEC, &FEATURES, &EXPLAIN,
+    &HELP, &GENERATE,
 ];
 
 /// What the commands have in common: one container id, nothing after it.
@@ -206,6 +206,21 @@ static FEATURES: Command = Command {
     least: 0,
     most: Some(0),
     run: commands::features::run,
+    ..ON_A_CONTAINER
+};
+
+static EXPLAIN: Command = Command {
+    name: "explain",
+    summary: "print what a bundle will do, step by step, without doing it",
+    description: "Each step names the value of config.json that asks for it; conditional steps show both branches; keys that have no effect \
+        are listed at the end.",
+    positionals: &[Positional {
+        name: "[BUNDLE]",
+        hint: Hint::Directory,
+    }],
+    least: 0,
+    flags: &[&flags::EXPLAIN_FORMAT],
+    run: commands::explain::run,
     ..ON_A_CONTAINER
 };
 

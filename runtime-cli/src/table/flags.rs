@@ -232,3 +232,12 @@ pub static QUIET: Flag = Flag::switch("quiet", "print ids only").short('q');
 /// A config.json for unprivileged users.
 pub static SPEC_ROOTLESS: Flag =
     Flag::switch("rootless", "write a bundle for an unprivileged user");
+
+/// Text or JSON.
+pub static EXPLAIN_FORMAT: Flag = Flag::value(
+    "format",
+    Takes::Text("FORMAT"),
+    Hint::Words(&["text", "json"]),
+    "print text or json (default: text)",
+)
+.short('f');
