@@ -51,7 +51,7 @@ EOF
 containerd --config "$D/containerd.toml" --root "$D/ctd" --state "$D/cts" -a "$D/c.sock" >"$D/containerd.log" 2>&1 &
 containerd=$!
 dockerd --containerd "$D/c.sock" --data-root "$D/docker" --exec-root "$D/dexec" -H "unix://$D/d.sock" --pidfile "$D/d.pid" --bridge none \
-	--iptables=false --storage-driver vfs --add-runtime "captured=$D/bin/runc" >"$D/dockerd.log" 2>&1 &
+	--iptables=false --ip-forward=false --storage-driver vfs --add-runtime "captured=$D/bin/runc" >"$D/dockerd.log" 2>&1 &
 dockerd=$!
 trap 'kill $dockerd; wait $dockerd; kill $containerd; wait $containerd' EXIT
 for _ in $(seq 100); do

@@ -57,6 +57,7 @@ pub fn enter(place: Place, dir: &Path) -> Result<(), Failure> {
         Some("mode=0711"),
     )?;
     nix::sys::prctl::set_child_subreaper(true)?;
+    keep_own_descriptors()?;
     if place == Place::V2 && has_v1() {
         let mut below: Vec<String> = crate::leaks::mount_points()?
             .into_iter()
@@ -72,6 +73,22 @@ pub fn enter(place: Place, dir: &Path) -> Result<(), Failure> {
             MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
             none,
         )?;
+    }
+    Ok(())
+}
+
+/// Whatever this process was handed beyond stdio, a runtime that it starts is not.
+fn keep_own_descriptors() -> Result<(), Failure> {
+    for entry in std::fs::read_dir("/proc/self/fd")?.flatten() {
+        if let Some(fd) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+            && fd > 2
+        {
+            // The listing's own is closed by now.
+            let _ = crate::sys::keep_over_exec(fd, false);
+        }
     }
     Ok(())
 }
