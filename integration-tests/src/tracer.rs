@@ -241,9 +241,12 @@ impl Tracer {
                     }
                     Strike::Fail(errno) => {
                         self.record(number);
-                        // No call has this number: the kernel does nothing, and the result is put in at the exit.
-                        regs.orig_rax = u64::MAX;
-                        ptrace::setregs(pid, regs)?;
+                        // No call has this number: the kernel does nothing, and the result is put in at the exit. A close is done all
+                        // the same: Linux never keeps a descriptor open whose close failed (close(2)).
+                        if number.cast_signed() != libc::SYS_close {
+                            regs.orig_rax = u64::MAX;
+                            ptrace::setregs(pid, regs)?;
+                        }
                         self.tracees.entry(pid.as_raw()).or_default().failing = Some(errno);
                     }
                 }

@@ -211,10 +211,15 @@ pub fn exec(bench: &Bench) -> Result<f64, Failure> {
 
 /// A start by the library, from a program that has 4 GB resident and from one that has little.
 pub fn start_from_large(bench: &Bench) -> Result<f64, Failure> {
-    let embedder = bench.test.runtime.program.with_file_name("embedder");
+    let embedder = bench
+        .test
+        .runtime
+        .program
+        .with_file_name("examples")
+        .join("embedder");
     if !embedder.is_file() {
         return Err(Failure::skip(
-            "needs the program `embedder`, which links the library",
+            "needs the library's example `embedder` beside the runtime",
         ));
     }
     let c = bench.test.container(&Bundle::args(["/bin/true"]))?;
