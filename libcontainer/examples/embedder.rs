@@ -20,7 +20,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut times = Vec::new();
     for round in 0..rounds.parse::<u32>()? {
         let id = format!("embedded-{}-{round}", std::process::id());
-        let null = || OpenOptions::new().read(true).write(true).open("/dev/null").map(Into::into);
+        let null = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open("/dev/null")
+                .map(Into::into)
+        };
         let options = CreateOptions {
             stdio: [Some(null()?), Some(null()?), Some(null()?)],
             ..CreateOptions::default()

@@ -434,6 +434,43 @@ fn the_kernel_takes_every_shape_of_rules() {
 }
 
 #[test]
+fn a_user_without_rights_does_without_a_cgroup() {
+    let host = Host::new();
+    if host.euid() == 0 {
+        // The same test again as nobody; a build directory that nobody may enter is no fault of ours.
+        let test = std::env::current_exe().unwrap();
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(test);
+        command.args(["--exact", "a_user_without_rights_does_without_a_cgroup"]);
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if errors.contains("failed to execute") {
+            println!("skipped: {errors}");
+            return;
+        }
+        assert!(
+            output.status.success(),
+            "{}{errors}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        return;
+    }
+    let asked = config::Cgroup {
+        path: Some("/garboard-test-nobody".into()),
+        ..config::Cgroup::default()
+    };
+    let plan = CgroupPlan::new(&asked, "c1", &host).unwrap();
+    assert!(plan.tolerant);
+    let cgroup = Cgroup::create(&plan, TOKEN).unwrap();
+    assert!(cgroup.is_none());
+    cgroup.set_devices(&[]).unwrap();
+    cgroup.place(1).unwrap();
+    assert!(cgroup.processes().unwrap().is_empty());
+}
+
+#[test]
 fn the_same_in_a_unified_view() {
     let Some((_, plan)) = plan("view") else {
         return;
