@@ -15,6 +15,9 @@ const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 2;
 
+/// How often a load is tried that a signal has ended; libbpf tries 5 times.
+const LOAD_ATTEMPTS: u32 = 20;
+
 /// The head of `union bpf_attr` for BPF_PROG_LOAD, as far as anything but zero stands in it.
 #[repr(C)]
 struct LoadAttributes {
@@ -53,17 +56,25 @@ pub fn bpf_load_cgroup_device(program: &[Instruction]) -> Result<OwnedFd, Errno>
         prog_flags: 0,
         prog_name: *b"garboard_device\0",
     };
-    // SAFETY: `insns` and `license` point at memory that outlives the call, `insn_cnt` is the slice's length in `struct bpf_insn`
-    // (`Instruction` is repr(C) with the same fields), and the kernel only reads the attributes, of which it is told the size.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_LOAD,
-            &raw const attributes,
-            size_of::<LoadAttributes>(),
-        )
+    // The verifier gives up with EAGAIN when a signal is pending, which in a host program with children and threads is nothing special.
+    let mut attempts = LOAD_ATTEMPTS;
+    let fd = loop {
+        // SAFETY: `insns` and `license` point at memory that outlives the call, `insn_cnt` is the slice's length in `struct bpf_insn`
+        // (`Instruction` is repr(C) with the same fields), and the kernel only reads the attributes, of which it is told the size.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_LOAD,
+                &raw const attributes,
+                size_of::<LoadAttributes>(),
+            )
+        };
+        attempts -= 1;
+        match check(result) {
+            Err(Errno::AGAIN | Errno::INTR) if attempts > 0 => {}
+            result => break result?,
+        }
     };
-    let fd = check(fd)?;
     // SAFETY: the kernel has just returned this descriptor (close-on-exec, as all of bpf's) and nothing else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
