@@ -83,13 +83,15 @@ impl Create<'_> {
         };
         let plan = self.plan(&claim, start)?;
         let mut cgroup = Cgroup::create(self.cgroup_plan, record.token.as_str())?;
-        if !self.config.hooks.create_container.is_empty() {
-            // The stage does not wait for us before it runs them, and nothing of the container runs outside its limits.
+        // The stage does not wait for us before it runs hooks, and nothing of the container runs outside its limits. On v1 the policy is
+        // many writes, of which the first denies everything: a stage that makes a device meanwhile would be refused.
+        let devices_first = !self.config.hooks.create_container.is_empty() || !plan.into_cgroup;
+        if devices_first {
             cgroup.set_devices(&self.config.cgroup.device_rules)?;
         }
         let mut child = self.spawn(&plan, &cgroup, fifo.as_ref())?;
-        // While the stage mounts, on the other core.
-        if self.config.hooks.create_container.is_empty() {
+        if !devices_first {
+            // One call, while the stage mounts on the other core.
             cgroup.set_devices(&self.config.cgroup.device_rules)?;
         }
         let mut answers = Answers {
