@@ -11,6 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use libcontainer::Runtime;
 use serde_json::{Value, json};
 
 /// The programs that the root filesystem has, all of them busybox.
@@ -99,6 +100,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // After a failure there may be containers; what goes wrong here is less than what went wrong before.
+        if let Ok(runtime) = Runtime::open_existing(&self.root()) {
+            for (id, _) in runtime.list().unwrap_or_default() {
+                let _ = runtime.delete(&id, true);
+            }
+        }
         if let Err(error) = fs::remove_dir_all(&self.path) {
             eprintln!("{}: {error}", self.path.display());
         }
