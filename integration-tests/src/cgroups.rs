@@ -49,26 +49,21 @@ pub fn processes(dir: &Path) -> Vec<i32> {
     found
 }
 
-/// Removes the empty cgroups that bear the token; says which could not be removed.
+/// Removes the empty cgroups that bear the token; says which could not be removed within a second: the last process of one may be on its way out.
 pub fn remove(token: &str) -> Result<Vec<PathBuf>, Failure> {
-    let mut left = Vec::new();
-    for dir in named(token)? {
-        if fs::remove_dir(&dir).is_err() && dir.is_dir() {
-            left.push(dir);
+    for attempt in 0.. {
+        let mut left = Vec::new();
+        for dir in named(token)? {
+            if fs::remove_dir(&dir).is_err() && dir.is_dir() {
+                left.push(dir);
+            }
         }
-    }
-    Ok(left)
-}
-
-/// Writes `value` into a file of every cgroup of this token that has the file: to thaw or to freeze.
-pub fn write_all(token: &str, file: &str, value: &str) -> Result<u32, Failure> {
-    let mut written = 0;
-    for dir in named(token)? {
-        if fs::write(dir.join(file), value).is_ok() {
-            written += 1;
+        if left.is_empty() || attempt == 100 {
+            return Ok(left);
         }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    Ok(written)
+    Ok(Vec::new())
 }
 
 /// The directory of `path` (as `/proc/PID/cgroup` writes it) in the v1 hierarchy of `controller`, or in the v2 one for `""`.

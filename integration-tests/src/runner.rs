@@ -270,12 +270,7 @@ fn finish(one: Started, status: Option<ExitStatus>, counts: &mut Counts) -> Resu
             counts.failed.push(one.label);
         }
     }
-    for _ in 0..50 {
-        if cgroups::remove(&one.token)?.is_empty() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    cgroups::remove(&one.token)?;
     fs::remove_dir(&one.dir)?;
     fs::remove_file(&one.log)?;
     Ok(())
