@@ -26,6 +26,8 @@ pub use error::{Errno, Error, ErrorKind, Pointer, Refused};
 pub use lifecycle::explain;
 pub use notify::NotifyProxy;
 pub use plan::Format;
-pub use request::{Console, CreateOptions, ExecFlags, ExecProcess, ExecRequest};
+pub use request::{
+    Console, CreateOptions, ExecFlags, ExecProcess, ExecRequest, check_preserved_fds,
+};
 pub use runtime::Runtime;
 pub use state::Status;

@@ -3,6 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use crate::error::{Error, ErrorKind};
+use crate::sys;
+
 /// Where the process's terminal goes, if its configuration asks for one.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub enum Console {
@@ -96,4 +99,18 @@ impl ExecRequest {
             detach: false,
         }
     }
+}
+
+/// Whether the fds 3 to 2 + `count` are all open in this process. A command that hands its caller's fds on asks this before it opens any of
+/// its own; the library asks again at each create and exec. Errors: InvalidConfig with runc's text.
+pub fn check_preserved_fds(count: u32) -> Result<(), Error> {
+    for number in 3..count.saturating_add(3) {
+        if !sys::is_open(number) {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("unable to stat preserved-fd {} (of {count})", number - 3),
+            ));
+        }
+    }
+    Ok(())
 }

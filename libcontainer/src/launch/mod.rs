@@ -18,6 +18,7 @@ mod patience;
 mod program;
 mod source;
 mod supervise;
+mod user_namespace;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

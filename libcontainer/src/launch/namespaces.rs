@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
 
-use crate::config::{Namespace, Namespaces};
+use super::user_namespace;
+use crate::config::{IdMaps, Namespace, Namespaces};
 use crate::error::{Error, ErrorKind, Pointer, Refused};
+use crate::host::Host;
 use crate::plan::JoinedFacts;
 use crate::sys;
 
@@ -21,6 +23,13 @@ const KINDS: [(u32, &str); 8] = [
     (0x4000_0000, "network"),
     (0x0000_0080, "time"),
 ];
+/// (CLONE_NEW*, name in /proc/PID/ns), for those that sysctls belong to.
+const FILES: [(u32, &str); 4] = [
+    (0x0400_0000, "uts"),
+    (0x0800_0000, "ipc"),
+    (0x1000_0000, "user"),
+    (0x4000_0000, "net"),
+];
 const CLONE_NEWUSER: u32 = 0x1000_0000;
 
 /// The namespaces of a configuration that exist already.
@@ -31,6 +40,14 @@ pub struct Joined {
 }
 
 impl Joined {
+    /// One user namespace and nothing else.
+    pub fn user(namespace: OwnedFd) -> Joined {
+        Joined {
+            opened: vec![(CLONE_NEWUSER, namespace)],
+            facts: JoinedFacts::default(),
+        }
+    }
+
     /// Opens every namespace given by path and finds out who owns it. Costs nothing where there is none.
     pub fn open(namespaces: &Namespaces) -> Result<Joined, Error> {
         let mut joined = Joined::default();
@@ -62,6 +79,42 @@ impl Joined {
                 "the plan joins a namespace that was not opened",
             )
         })
+    }
+
+    /// Whether the namespace of a kind is given by path, and is the one that this process is in.
+    pub fn is_own(&self, kind: u32) -> Result<bool, Error> {
+        let Ok(given) = self.namespace(kind) else {
+            return Ok(false);
+        };
+        let file = FILES.iter().find(|(known, _)| *known == kind);
+        let path = format!("/proc/self/ns/{}", file.map_or("", |(_, file)| file));
+        let own = statat(CWD, path.as_str(), AtFlags::empty())
+            .map_err(|errno| Refused::new("stat", &path, errno))?;
+        Ok((own.st_dev, own.st_ino) == identity(given)?)
+    }
+
+    /// Mappings beside a user namespace given by path must be those that it has: what is made for them would else belong to somebody else.
+    pub fn check_maps(&self, host: &Host, maps: &IdMaps) -> Result<(), Error> {
+        let Ok(user) = self.namespace(CLONE_NEWUSER) else {
+            return Ok(());
+        };
+        if maps.uid.is_empty() && maps.gid.is_empty() {
+            return Ok(());
+        }
+        let actual = user_namespace::maps_of(host, user)?;
+        for (key, wanted, actual) in [
+            ("uidMappings", &maps.uid, &actual.uid),
+            ("gidMappings", &maps.gid, &actual.gid),
+        ] {
+            if wanted != actual {
+                let at = Pointer::CONFIG.key("linux").key(key);
+                return Err(Error::new(
+                    ErrorKind::InvalidConfig,
+                    format!("{at}: they differ from those of the user namespace given by path"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// A namespace that the user namespace to be joined does not own can only be joined before it, with the rights we have now.

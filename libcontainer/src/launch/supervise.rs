@@ -3,14 +3,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use stage::message::{Failure, ToParent, ToStage};
-use stage::step::Step;
 
 use super::channel::{self, Message};
-use super::{Child, Start, idmap, source};
+use super::{Child, idmap, source, user_namespace};
 use crate::config::IdMaps;
 use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
-use crate::plan::{self, LaunchKind, LaunchPlan, OnError, Planned, Shape};
+use crate::plan::{self, LaunchPlan};
 use crate::sys::Spawned;
 
 /// What the parent does for a stage that asks.
@@ -115,7 +114,7 @@ impl Child<'_> {
             if maps.uid.is_empty() && maps.gid.is_empty() {
                 idmap::user_namespace_of(host, own)
             } else {
-                make_user_namespace(host, maps)
+                user_namespace::make(host, maps)
             }
         })
         .map_err(|error| match error.downcast_ref::<Refused>() {
@@ -177,52 +176,4 @@ pub fn failure(plan: &LaunchPlan, message: &Message) -> Error {
 
 fn out_of_order() -> Error {
     Error::new(ErrorKind::Internal, "unexpected message from the stage")
-}
-
-/// A user namespace with `maps`, for an idmapped mount. A stage with a plan of one step makes it, is asked for its file, and is killed.
-fn make_user_namespace(host: &Host, maps: &IdMaps) -> Result<OwnedFd, Error> {
-    struct Maps<'a>(&'a IdMaps);
-    impl Parent for Maps<'_> {
-        fn id_maps(&self) -> &IdMaps {
-            self.0
-        }
-        fn host_hooks(&mut self, _: i32) -> Result<(), Error> {
-            Ok(())
-        }
-        fn limits(&mut self, _: i32) -> Result<(), Error> {
-            Ok(())
-        }
-    }
-    let step = |step| Planned {
-        step,
-        on_error: OnError::Fail,
-        at: crate::error::Pointer::CONFIG.key("mounts"),
-    };
-    let plan = LaunchPlan {
-        kind: LaunchKind::Create,
-        shape: Shape::NewUser,
-        clone_flags: 0,
-        into_cgroup: false,
-        slots: vec![plan::SlotSource::Control],
-        handed: Vec::new(),
-        steps: vec![step(Step::NewUser {}), step(Step::AwaitCommit {})],
-        needs_maps: true,
-        forks: false,
-        host_hooks: false,
-        console: false,
-        rlimits: Vec::new(),
-        preserved: 0,
-    };
-    let joined = super::Joined::default();
-    let start = Start {
-        host,
-        cgroup: None,
-        stdio: [None, None, None],
-        fifo: None,
-        init: None,
-        joined: &joined,
-    };
-    let mut child = Child::spawn(&plan, &start)?;
-    let pid = child.supervise(host, &mut Maps(maps))?;
-    idmap::user_namespace_of(host, pid)
 }

@@ -10,16 +10,16 @@ use stage::message::ToStage;
 
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupPlan};
-use crate::config::{Config, IdMaps, Namespace};
+use crate::config::{Config, IdMaps, Namespace, SysctlScope};
 use crate::container::Container;
-use crate::error::{Error, ErrorKind, Refused};
+use crate::error::{Error, ErrorKind, Pointer, Refused};
 use crate::handover;
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
 use crate::launch::{self, Child, Joined, Launched, Parent};
 use crate::notify::{Listener, NotifyProxy};
 use crate::plan::{self, CreateRequest, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts, Start};
-use crate::request::{Console, CreateOptions};
+use crate::request::{Console, CreateOptions, check_preserved_fds};
 use crate::state::{
     Claim, ContainerId, Entry, ExecDefaults, HookRecord, MovedNetDevice, ProcessId, Record,
     StateDocument, Status, Store, temporary_pid_file, write_pid_file,
@@ -40,6 +40,7 @@ pub fn create(
     let config = bundle.parse(&host.facts()?)?;
     check_request(&config, options)?;
     let joined = Joined::open(&config.namespaces)?;
+    check_joined(&config, &joined, &host)?;
     let cgroup_plan = CgroupPlan::new(&config.cgroup, id.as_str(), &host)?;
     let record = intent(&id, &host, &bundle, &config, &cgroup_plan, options)?;
 
@@ -272,20 +273,28 @@ fn check_request(config: &Config, options: &CreateOptions) -> Result<(), Error> 
         }
         _ => {}
     }
-    check_preserved(options.listen_fds.saturating_add(options.preserve_fds))
+    check_preserved_fds(options.listen_fds.saturating_add(options.preserve_fds))
 }
 
-/// Every fd that is to be kept must be there: else the stage's own would come to stand in its place.
-pub fn check_preserved(count: u32) -> Result<(), Error> {
-    for number in 3..count.saturating_add(3) {
-        if !sys::is_open(number) {
+/// What validation could not know: whether a namespace given by path is the runtime's own, and what maps a user namespace has.
+fn check_joined(config: &Config, joined: &Joined, host: &Host) -> Result<(), Error> {
+    for sysctl in &config.sysctl {
+        let kind = match sysctl.scope {
+            SysctlScope::Ipc => 0x0800_0000,
+            SysctlScope::Network => 0x4000_0000,
+            SysctlScope::Uts => 0x0400_0000,
+            SysctlScope::User => 0x1000_0000,
+        };
+        if joined.is_own(kind)? {
+            let at = Pointer::CONFIG.key("linux").key("sysctl").key(&sysctl.key);
+            let key = &sysctl.key;
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
-                format!("unable to stat preserved-fd {} (of {count})", number - 3),
+                format!("{at}: sysctl {key:?} is not in a separate kernel namespace"),
             ));
         }
     }
-    Ok(())
+    joined.check_maps(host, &config.id_maps)
 }
 
 fn intent(

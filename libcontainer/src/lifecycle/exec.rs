@@ -16,7 +16,7 @@ use crate::handover;
 use crate::host::Host;
 use crate::launch::{self, Child, Joined, Parent};
 use crate::plan::{self, ExecTarget, LaunchPlan, PlannedLimit, ProcessFacts};
-use crate::request::{Console, ExecFlags, ExecProcess, ExecRequest};
+use crate::request::{Console, ExecFlags, ExecProcess, ExecRequest, check_preserved_fds};
 use crate::state::{Entry, ExecDefaults, Record, Status, write_pid_file};
 
 use super::{cgroup_of, create, open_init};
@@ -42,7 +42,7 @@ pub fn exec(entry: &Entry, host: &Host, request: ExecRequest) -> Result<Exec, Er
         .ok_or_else(|| wrong_status("cannot exec in a stopped container"))?;
     let (process, warnings) = process(record, host, &request.process)?;
     check_console(&process, &request)?;
-    create::check_preserved(request.preserve_fds)?;
+    check_preserved_fds(request.preserve_fds)?;
 
     let cgroup = cgroup_of(record)?;
     let place = ExecPlace::open(&cgroup, host, record, &request.cgroup)?;

@@ -5,9 +5,12 @@
 
 use core::ffi::CStr;
 
+use core::mem::MaybeUninit;
 use rustix::fd::AsFd;
+
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, openat, openat2, statat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, openat, openat2, readlinkat_raw,
+    statat,
 };
 use rustix::io::Errno;
 
@@ -74,6 +77,33 @@ impl Buffer {
         Ok(Buffer { bytes })
     }
 
+    /// What follows the first `end` bytes.
+    fn rest(&self, end: usize) -> &[u8] {
+        self.as_c_str().to_bytes().get(end..).unwrap_or(&[])
+    }
+
+    /// The path with the symlink that stands `at` bytes behind `end` replaced by its content: from the root, or from its directory.
+    fn redirect(&self, end: usize, at: usize, content: &[u8]) -> Result<Buffer> {
+        let bytes = self.as_c_str().to_bytes();
+        let link = end.saturating_add(at);
+        let before = if content.starts_with(b"/") {
+            &[]
+        } else {
+            bytes.get(..link).unwrap_or(&[])
+        };
+        let name = bytes.get(link..).unwrap_or(&[]);
+        let name = name.strip_prefix(b"/").unwrap_or(name);
+        let after = name
+            .iter()
+            .position(|&byte| byte == b'/')
+            .and_then(|slash| name.get(slash..));
+        let mut path = Buffer::new(before)?;
+        for part in [b"/".as_slice(), content, after.unwrap_or(&[])] {
+            path.push(part).ok_or(Fault::check(Errno::NAMETOOLONG))?;
+        }
+        Ok(path)
+    }
+
     /// Appends `part`; `None` when there is no room for it.
     pub fn push(&mut self, part: &[u8]) -> Option<()> {
         let used = self.as_c_str().to_bytes().len();
@@ -114,35 +144,80 @@ pub fn make_directory(root: impl AsFd, path: &CStr) -> Result<Scratch> {
 /// Up to the deepest directory that exists, always looked up from the root, so that a symlink on the way means what it will mean to the
 /// container; then down again by names.
 fn make_missing(root: impl AsFd, path: &CStr) -> Result<Scratch> {
-    let bytes = path.to_bytes();
+    let mut path = Buffer::new(path.to_bytes())?;
+    // A symlink to nowhere is followed: its target, taken from the root, is made in its place (as runc does). A chain of them ends here.
+    for _ in 0..LINKS_MAX {
+        let (current, end) = deepest(root.as_fd(), &path)?;
+        match make_names(&current, path.rest(end))? {
+            Made::Directory(directory) => return Ok(directory.unwrap_or(current)),
+            Made::Link { content, at } => {
+                path = path.redirect(end, at, content.as_c_str().to_bytes())?
+            }
+        }
+    }
+    Err(Fault::new(Call::Open, Errno::LOOP))
+}
+
+/// MAXSYMLINKS of the kernel is 40; nobody makes chains of dangling links that long.
+const LINKS_MAX: usize = 8;
+
+/// The deepest directory on the way to `path` that exists, and the length of its path.
+fn deepest(root: impl AsFd, path: &Buffer) -> Result<(Scratch, usize)> {
+    let bytes = path.as_c_str().to_bytes();
     let mut end = bytes.len();
-    let mut current = loop {
+    loop {
         let (prefix, _) = split_bytes(bytes.get(..end).unwrap_or(bytes));
         end = prefix.len();
         let prefix = Buffer::new(prefix)?;
-        match open(
-            root.as_fd(),
-            prefix.as_c_str(),
-            OFlags::PATH | OFlags::DIRECTORY,
-        ) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        match open(root.as_fd(), prefix.as_c_str(), flags) {
             Err(Errno::NOENT) if end > 0 => {}
-            result => break result.on(Call::Open)?,
+            result => return Ok((result.on(Call::Open)?, end)),
         }
-    };
-    let missing = bytes.get(end..).unwrap_or(&[]).split(|&byte| byte == b'/');
-    for name in missing.filter(|name| !name.is_empty()) {
+    }
+}
+
+enum Made {
+    /// The last directory; `None`: there was nothing to make.
+    Directory(Option<Scratch>),
+    /// A dangling symlink stands in the way, `at` bytes into the names.
+    Link { content: Buffer, at: usize },
+}
+
+fn make_names(current: &Scratch, names: &[u8]) -> Result<Made> {
+    let mut made: Option<Scratch> = None;
+    let mut at = 0usize;
+    for name in names.split(|&byte| byte == b'/') {
+        let start = at;
+        at = at.saturating_add(name.len()).saturating_add(1);
+        match name {
+            b"" => continue,
+            // Only a symlink's target can hold one, and there is nothing to go up from.
+            b"." | b".." => return Err(Fault::new(Call::Mkdir, Errno::NOENT)),
+            _ => {}
+        }
         let name = Buffer::new(name)?;
-        match mkdirat(&current, name.as_c_str(), Mode::from_raw_mode(0o755)) {
-            // EEXIST: another start on the same rootfs was quicker, or a dangling symlink stands here, which the open refuses.
+        let parent = made.as_ref().unwrap_or(current).as_fd();
+        match mkdirat(parent, name.as_c_str(), Mode::from_raw_mode(0o755)) {
+            // EEXIST: another start on the same rootfs was quicker, or a symlink stands here.
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(Fault::new(Call::Mkdir, errno)),
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        current = openat(&current, name.as_c_str(), flags, Mode::empty())
-            .on(Call::Open)?
-            .into();
+        match openat(parent, name.as_c_str(), flags, Mode::empty()) {
+            Ok(directory) => made = Some(directory.into()),
+            Err(errno) => {
+                let mut content = [MaybeUninit::uninit(); PATH_MAX];
+                let (content, _) = readlinkat_raw(parent, name.as_c_str(), &mut content)
+                    .map_err(|_| Fault::new(Call::Open, errno))?;
+                return Ok(Made::Link {
+                    content: Buffer::new(content)?,
+                    at: start,
+                });
+            }
+        }
     }
-    Ok(current)
+    Ok(Made::Directory(made))
 }
 
 /// The parent directory of `path` (made where missing) and the last name.

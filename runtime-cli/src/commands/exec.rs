@@ -29,6 +29,8 @@ fn exec(invocation: &Invocation) -> Result<u8, Failure> {
     request.pid_file = matches.path(&flags::PID_FILE);
     request.pidfd_socket = matches.path(&flags::PIDFD_SOCKET);
     request.preserve_fds = matches.number(&flags::PRESERVE_FDS)?;
+    // Now, while nothing of our own is open in the place of a missing one.
+    libcontainer::check_preserved_fds(request.preserve_fds)?;
     request.cgroup = matches.texts(&flags::CGROUP)?;
     request.ignore_paused = matches.is_set(&flags::IGNORE_PAUSED);
     request.detach = detach;

@@ -46,12 +46,15 @@ pub fn options(invocation: &Invocation, attachment: Attachment) -> Result<Create
         (None, Attachment::Detached) => Console::None,
         (None, Attachment::Foreground) => Console::Master,
     };
+    let (preserve_fds, listen_fds) = (matches.number(&flags::PRESERVE_FDS)?, listen_fds());
+    // Now, while nothing of our own is open: one of our fds in the place of a missing one would go to the container.
+    libcontainer::check_preserved_fds(listen_fds.saturating_add(preserve_fds))?;
     Ok(CreateOptions {
         console,
         pid_file: matches.path(&flags::PID_FILE),
         pidfd_socket: matches.path(&flags::PIDFD_SOCKET),
-        preserve_fds: matches.number(&flags::PRESERVE_FDS)?,
-        listen_fds: listen_fds(),
+        preserve_fds,
+        listen_fds,
         no_pivot: matches.is_set(&flags::NO_PIVOT),
         no_new_keyring: matches.is_set(&flags::NO_NEW_KEYRING),
         notify_socket: std::env::var_os("NOTIFY_SOCKET")
