@@ -16,6 +16,8 @@ use crate::kernel_file::read_record;
 
 /// Inode number of the root of every procfs instance (`PROC_ROOT_INO`, linux/proc_ns.h).
 const PROC_ROOT_INO: u64 = 1;
+/// Inode number of the initial user namespace (`PROC_USER_INIT_INO`, linux/proc_ns.h).
+const PROC_USER_INIT_INO: u64 = 0xEFFF_FFFD;
 /// The highest capability that we know by name, CAP_CHECKPOINT_RESTORE: every supported kernel has it (since 5.9), so none need be asked.
 const LAST_CAP_KNOWN: u32 = 40;
 
@@ -27,6 +29,7 @@ pub struct Host {
     proc: OnceLock<OwnedFd>,
     boot_id: OnceLock<String>,
     layout: OnceLock<CgroupLayout>,
+    facts: OnceLock<HostFacts>,
 }
 
 /// A process as `/proc/PID/stat` shows it.
@@ -54,6 +57,7 @@ impl Host {
             proc: OnceLock::new(),
             boot_id: OnceLock::new(),
             layout: OnceLock::new(),
+            facts: OnceLock::new(),
         }
     }
 
@@ -62,12 +66,13 @@ impl Host {
         self.euid
     }
 
-    /// Whether this process lives in a user namespace other than the initial one, whose map is the identity over all ids.
-    /// Errors: Refused when `/proc/self/uid_map` cannot be read. Source: user_namespaces(7).
+    /// Whether this process lives in a user namespace other than the initial one.
+    /// Errors: Refused without procfs. Source: the inode of `/proc/self/ns/user`.
     pub fn in_user_namespace(&self) -> Result<bool, Error> {
         cached(&self.user_namespace, || {
-            let map = self.read_proc("self/uid_map")?;
-            Ok(!is_identity_map(&map))
+            let own = statat(self.proc_dir()?, c"self/ns/user", AtFlags::empty())
+                .map_err(|errno| Refused::new("stat", "/proc/self/ns/user", errno))?;
+            Ok(own.st_ino != PROC_USER_INIT_INO)
         })
         .copied()
     }
@@ -154,14 +159,16 @@ impl Host {
     }
 
     /// The facts that the validation of a configuration needs.
-    pub fn facts(&self) -> Result<HostFacts, Error> {
-        Ok(HostFacts {
-            last_cap: LAST_CAP_KNOWN,
-            selinux: self.selinux_enabled(),
-            apparmor: self.apparmor_enabled(),
-            unprivileged: self.euid != 0,
-            rootless: self.rootless()?,
-            cgroup_v2: matches!(self.cgroup_layout()?, CgroupLayout::Unified { .. }),
+    pub fn facts(&self) -> Result<&HostFacts, Error> {
+        cached(&self.facts, || {
+            Ok(HostFacts {
+                last_cap: LAST_CAP_KNOWN,
+                selinux: self.selinux_enabled(),
+                apparmor: self.apparmor_enabled(),
+                unprivileged: self.euid != 0,
+                rootless: self.rootless()?,
+                cgroup_v2: matches!(self.cgroup_layout()?, CgroupLayout::Unified { .. }),
+            })
         })
     }
 
@@ -206,15 +213,6 @@ fn open_proc() -> Result<OwnedFd, Error> {
     Ok(fd)
 }
 
-/// Whether a uid_map is that of the initial user namespace: one line, all ids onto themselves.
-fn is_identity_map(map: &[u8]) -> bool {
-    let mut fields = map
-        .split(u8::is_ascii_whitespace)
-        .filter(|field| !field.is_empty());
-    let first = [fields.next(), fields.next(), fields.next()];
-    first == [Some(b"0".as_slice()), Some(b"0"), Some(b"4294967295")]
-}
-
 fn parse_stat(stat: &[u8]) -> Option<ProcessStat> {
     // The second field is the program's name in parentheses and may hold anything, parentheses and spaces included.
     let after_name = stat.iter().rposition(|&byte| byte == b')')?;
@@ -248,14 +246,6 @@ mod tests {
         );
         assert_eq!(parse_stat(b"42 (a"), None);
         assert_eq!(parse_stat(b"42 (a) S 1 2"), None);
-    }
-
-    #[test]
-    fn only_the_whole_identity_map_is_the_initial_namespace() {
-        assert!(is_identity_map(b"         0          0 4294967295\n"));
-        assert!(!is_identity_map(b"         0       1000          1\n"));
-        assert!(!is_identity_map(b"         0          0      65536\n"));
-        assert!(!is_identity_map(b""));
     }
 
     #[test]

@@ -193,19 +193,29 @@ impl Directory {
         let _ = fremovexattr(&self.fd, MARK);
     }
 
+    /// Removes the directory if it is empty, without looking at it first. False when it is not.
+    pub fn remove_empty(&self) -> Result<bool, Refused> {
+        let path = self.place.host_path();
+        match unlinkat(CWD, &path, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {
+                remove_parents(&self.place);
+                Ok(true)
+            }
+            Err(Errno::BUSY | Errno::NOTEMPTY) => Ok(false),
+            Err(errno) => Err(Refused::new("rmdir", path, errno)),
+        }
+    }
+
     /// Removes the directory; see [`super::Cgroup::remove`].
     pub fn remove(&self, host: &Host, deadline: Instant) -> Result<Removal, Error> {
         let path = self.place.host_path();
         let mut pause = Duration::from_micros(100);
         loop {
-            match unlinkat(CWD, &path, AtFlags::REMOVEDIR) {
-                Ok(()) | Err(Errno::NOENT) => {
-                    remove_parents(&self.place);
-                    return Ok(Removal::Done);
-                }
-                Err(Errno::BUSY | Errno::NOTEMPTY) if !self.marked => return Ok(Removal::NotOurs),
-                Err(Errno::BUSY | Errno::NOTEMPTY) => {}
-                Err(errno) => return Err(Refused::new("rmdir", path, errno).into()),
+            if self.remove_empty()? {
+                return Ok(Removal::Done);
+            }
+            if !self.marked {
+                return Ok(Removal::NotOurs);
             }
             // A populated child refuses; this is tried again, so its refusal need not be looked at.
             remove_children(&self.fd);

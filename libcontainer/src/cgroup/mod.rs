@@ -283,6 +283,14 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Removes what of the directories is empty, as all of them are when the container's processes have ended. False when any is left.
+    pub fn remove_empty(&mut self) -> Result<bool, Error> {
+        // A refusal counts as not empty: `remove` meets it again and tells it.
+        self.directories
+            .retain(|directory| !directory.remove_empty().unwrap_or(false));
+        Ok(self.directories.is_empty())
+    }
+
     /// Removes the directories, children first, again and again until the deadline: a process that is just dying still counts. The
     /// parents that [`Cgroup::create`] made go too once they are empty. Kills nothing.
     /// Errors: Refused; Internal with [`Survivors`] after the deadline.

@@ -37,7 +37,7 @@ pub fn create(
     let host = Host::new();
     let id = ContainerId::parse(id)?;
     let bundle = Bundle::open(bundle)?;
-    let config = bundle.parse(&host.facts()?)?;
+    let config = bundle.parse(host.facts()?)?;
     check_request(&config, options)?;
     let joined = Joined::open(&config.namespaces)?;
     check_joined(&config, &joined, &host)?;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -40,7 +41,15 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<(), Error> {
     if !force {
         check_deletable(&entry, &host)?;
     }
-    destroy(entry, &host, deadline)
+    destroy(&entry, &Init::Recorded, &host, deadline)
+}
+
+/// Deletes a container that this process made and holds, killing it if it still runs.
+pub fn delete_held(entry: &Entry, init: Option<&OwnedFd>, host: &Host) -> Result<(), Error> {
+    let deadline = Instant::now() + DEADLINE;
+    entry.lock(deadline)?;
+    let init = init.map_or(Init::Recorded, Init::Held);
+    destroy(entry, &init, host, deadline)
 }
 
 fn check_deletable(entry: &Entry, host: &Host) -> Result<(), Error> {
@@ -56,28 +65,44 @@ fn check_deletable(entry: &Entry, host: &Host) -> Result<(), Error> {
     }
 }
 
-fn destroy(entry: Entry, host: &Host, deadline: Instant) -> Result<(), Error> {
+/// The container's init as a delete finds it.
+pub enum Init<'a> {
+    /// To be looked for by its recorded pid and start time.
+    Recorded,
+    /// Held since its creation.
+    Held(&'a OwnedFd),
+}
+
+/// Removes all that the record names. The caller holds the lock.
+pub fn destroy(
+    entry: &Entry,
+    init: &Init<'_>,
+    host: &Host,
+    deadline: Instant,
+) -> Result<(), Error> {
     // A torn record was written before anything was made, and nothing of another boot lives.
-    let Some(record) = entry.record().cloned() else {
+    let Some(record) = entry.record() else {
         return entry.remove();
     };
-    if !entry.is_leftover(host)? {
-        kill_init(&record, host, deadline)?;
-        let mut cgroup = cgroup_of(&record)?;
-        cgroup.kill_all(host, deadline)?;
-        cgroup.remove(host, deadline)?;
+    match init {
+        Init::Held(init) => kill_and_remove(record, Some(init), host, deadline)?,
+        Init::Recorded if entry.is_leftover(host)? => {}
+        Init::Recorded => {
+            let init = open_init(host, record)?;
+            kill_and_remove(record, init.as_ref(), host, deadline)?;
+        }
     }
     if let Some(path) = &record.pid_file_temporary {
         // Usually renamed long ago.
         let _ = unlinkat(CWD, path, AtFlags::empty());
     }
     entry.remove()?;
-    let hooks: Vec<_> = record
-        .poststop
-        .iter()
-        .filter_map(HookRecord::hook)
-        .collect();
-    let state = StateDocument::new(&record, Status::Stopped, None).to_json();
+    if record.poststop.is_empty() {
+        return Ok(());
+    }
+    let hooks = record.poststop.iter().filter_map(HookRecord::hook);
+    let hooks: Vec<_> = hooks.collect();
+    let state = StateDocument::new(record, Status::Stopped, None).to_json();
     // All is gone by now; that the error is returned nevertheless is runc's behaviour (COMPAT 6.4).
     hooks::run_all(HookKind::Poststop, &hooks, &state).map_err(|error| {
         Error::new(
@@ -87,13 +112,29 @@ fn destroy(entry: Entry, host: &Host, deadline: Instant) -> Result<(), Error> {
     })
 }
 
-/// By its pidfd, since a rootless container may have no cgroup.
-fn kill_init(record: &Record, host: &Host, deadline: Instant) -> Result<(), Error> {
-    let Some(init) = open_init(host, record)? else {
+/// Init first, then whatever else is in the cgroup, then the cgroup.
+fn kill_and_remove(
+    record: &Record,
+    init: Option<&OwnedFd>,
+    host: &Host,
+    deadline: Instant,
+) -> Result<(), Error> {
+    if let Some(init) = init {
+        kill_init(record, init, deadline)?;
+    }
+    let mut cgroup = cgroup_of(record)?;
+    if cgroup.remove_empty()? {
         return Ok(());
-    };
-    match pidfd_send_signal(&init, Signal::KILL) {
-        Ok(()) | Err(Errno::SRCH) => {}
+    }
+    cgroup.kill_all(host, deadline)?;
+    cgroup.remove(host, deadline).map(drop)
+}
+
+/// By its pidfd, since a rootless container may have no cgroup.
+fn kill_init(record: &Record, init: &OwnedFd, deadline: Instant) -> Result<(), Error> {
+    match pidfd_send_signal(init, Signal::KILL) {
+        Ok(()) => {}
+        Err(Errno::SRCH) => return Ok(()),
         Err(errno) => return Err(Refused::call("pidfd_send_signal(SIGKILL)", errno).into()),
     }
     cgroup_of(record)?.thaw()?;
@@ -103,7 +144,7 @@ fn kill_init(record: &Record, host: &Host, deadline: Instant) -> Result<(), Erro
             tv_sec: left.as_secs().cast_signed(),
             tv_nsec: left.subsec_nanos().into(),
         };
-        match poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&timeout)) {
+        match poll(&mut [PollFd::new(init, PollFlags::IN)], Some(&timeout)) {
             Ok(0) => {
                 return Err(Error::new(
                     ErrorKind::Internal,

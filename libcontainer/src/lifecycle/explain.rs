@@ -20,7 +20,7 @@ const SOME_ID: &str = "container";
 pub fn explain(bundle: &Path, format: Format) -> Result<String, Error> {
     let host = Host::new();
     let bundle = Bundle::open(bundle)?;
-    let config = bundle.parse(&host.facts()?)?;
+    let config = bundle.parse(host.facts()?)?;
     let name = bundle.path().file_name().and_then(|name| name.to_str());
     let id = name
         .filter(|name| ContainerId::parse(name).is_ok())

@@ -18,7 +18,7 @@ use crate::host::Host;
 use crate::state::{Entry, Record, Status};
 
 pub use create::create;
-pub use delete::delete;
+pub use delete::{delete, delete_held};
 pub use exec::exec;
 pub use explain::explain;
 pub use kill::{kill, send};

@@ -47,6 +47,7 @@ fn unified(c: &mut Create<'_>, mount: &Mount, own: Option<&Path>, at: &Pointer) 
                 path,
                 recursive: false,
                 idmap: None,
+                system: true,
             },
             &mount.target,
             attributes,
@@ -158,6 +159,7 @@ fn hierarchy_step(
         path: &hierarchy.own,
         recursive: false,
         idmap: None,
+        system: true,
     };
     let attributes = Attributes {
         set,

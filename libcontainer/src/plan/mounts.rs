@@ -13,7 +13,7 @@ use super::flags::{
 };
 use super::form::{Owned, Text};
 use super::{HandedSource, IdmapSource, cgroup_mounts, rootfs};
-use crate::config::{ContainerPath, Idmap, Mount, MountKind};
+use crate::config::{ContainerPath, Idmap, Mount, MountKind, Namespace};
 use crate::error::Pointer;
 
 /// What the target shows: attributes to set and to clear, on the mount and on everything below it.
@@ -161,6 +161,7 @@ fn bind(c: &mut Create<'_>, mount: &Mount, source: &Path, recursive: bool, at: &
                 path: source,
                 recursive,
                 idmap,
+                system: false,
             },
             &mount.target,
             attributes,
@@ -183,6 +184,13 @@ pub(super) struct Source<'a> {
     pub path: &'a Path,
     pub recursive: bool,
     pub idmap: Option<&'a Idmap>,
+    /// One of the host's own mounts, which the stage's copy of the tree has too: no hand-over where that copy will do.
+    pub system: bool,
+}
+
+/// Whether the stage's copy of the mount tree belongs to the user namespace that the tree is from: nothing in it is locked.
+fn own_tree(c: &Create<'_>) -> bool {
+    c.config.namespaces.user == Namespace::Host && c.config.namespaces.mount == Namespace::New
 }
 
 /// The bind of a host path: through a clone that the parent makes, or by the stage where the parent has no privilege. An id-mapped
@@ -202,7 +210,8 @@ pub(super) fn bind_step(
         recursive_set,
         recursive_clear,
     } = attributes;
-    if !c.facts.privileged && source.idmap.is_none() {
+    let by_stage = !c.facts.privileged || (source.system && own_tree(c));
+    if by_stage && source.idmap.is_none() {
         let path = Text::path(source.path);
         let recursive = source.recursive;
         return Step::BindPath {
@@ -311,6 +320,7 @@ fn notify_socket(c: &mut Create<'_>) {
         path: directory,
         recursive: false,
         idmap: None,
+        system: false,
     };
     let step = bind_step(c, &source, &target, attributes, 0, &at);
     c.draft.push(&at, step);

@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
@@ -42,6 +43,8 @@ pub struct Entry {
     /// `None`: made by this process.
     owner: Option<u32>,
     content: Content,
+    /// This value holds the lock.
+    held: AtomicBool,
 }
 
 impl Entry {
@@ -60,6 +63,7 @@ impl Entry {
             id: record.id.clone(),
             owner: None,
             content,
+            held: AtomicBool::new(false),
         };
         if !entry.try_lock()? {
             // A forced delete found the directory without a record and is removing it.
@@ -90,6 +94,7 @@ impl Entry {
             id,
             owner,
             content: Content::Torn,
+            held: AtomicBool::new(false),
         };
         entry.reload()?;
         Ok(entry)
@@ -117,6 +122,7 @@ impl Entry {
     pub fn unlock(&self) {
         // It fails only for a bad fd; closing it frees the lock too.
         let _ = flock(&self.dir, FlockOperation::Unlock);
+        self.held.store(false, Ordering::Relaxed);
     }
 
     /// The container's directory on the host.
@@ -171,9 +177,28 @@ impl Entry {
             ));
         }
         match retry(|| flock(&self.dir, FlockOperation::NonBlockingLockExclusive)) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.held.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
             Err(Errno::WOULDBLOCK) => Ok(false),
             Err(errno) => Err(Refused::new("flock", &self.path, errno).into()),
+        }
+    }
+
+    /// Whether no other command holds the lock, which is what a container being made shows by.
+    fn lock_is_free(&self) -> Result<bool, Error> {
+        if self.held.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        // Through a description of its own, whose lock goes with it.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let refused = |call: &'static str| move |errno| Refused::new(call, &self.path, errno);
+        let directory = openat(&self.dir, c".", flags, Mode::empty()).map_err(refused("open"))?;
+        match retry(|| flock(&directory, FlockOperation::NonBlockingLockShared)) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(errno) => Err(refused("flock")(errno).into()),
         }
     }
 
@@ -194,12 +219,11 @@ impl Entry {
             return Ok(Status::Stopped);
         }
         if record.phase == Phase::Creating {
-            let creating = is_alive(host, record.creator.pid, record.creator.start)?;
-            return Ok(if creating {
-                Status::Creating
-            } else {
-                Status::Stopped
-            });
+            // Who makes it holds the lock, which the kernel takes back at its death.
+            if !self.lock_is_free()? {
+                return Ok(Status::Creating);
+            }
+            return Ok(Status::Stopped);
         }
         if !is_alive(host, record.init_process_pid, record.init_process_start)? {
             return Ok(Status::Stopped);
@@ -296,7 +320,7 @@ impl Entry {
     }
 
     /// Removes the directory with all that is in it. The container's other remains must be gone: after this nobody knows of them.
-    pub fn remove(self) -> Result<(), Error> {
+    pub fn remove(&self) -> Result<(), Error> {
         self.remove_files()
     }
 

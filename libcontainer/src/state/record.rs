@@ -44,8 +44,6 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Nothing of a container of another boot lives.
     pub boot_id: String,
-    /// Who is creating it: while this process lives and holds the lock, the container is being made.
-    pub creator: ProcessId,
     /// Marks the container's cgroup.
     pub token: Token,
     pub cgroup_driver: CgroupDriver,
@@ -165,8 +163,6 @@ impl Record {
     /// The intent for a new container of this boot, created by this process. Paths, hooks and the rest are the caller's to fill in
     /// before it is claimed. Errors: Refused when procfs or getrandom(2) is.
     pub fn intent(id: &ContainerId, host: &Host) -> Result<Record, Error> {
-        let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let start = host.process(pid)?.map_or(0, |stat| stat.start_time);
         Ok(Record {
             garboard: VERSION,
             id: id.as_str().to_owned(),
@@ -179,7 +175,6 @@ impl Record {
             rootfs: PathBuf::new(),
             annotations: BTreeMap::new(),
             boot_id: host.boot_id()?.to_owned(),
-            creator: ProcessId { pid, start },
             token: Token::random()?,
             cgroup_driver: CgroupDriver::Cgroupfs,
             cgroups: Vec::new(),

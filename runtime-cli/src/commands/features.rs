@@ -9,7 +9,7 @@ use crate::output;
 
 /// Prints the features structure.
 pub fn run(_: &Invocation) -> Result<u8, Failure> {
-    let facts = Host::new().facts()?;
-    output::print(&config::features(facts.last_cap))?;
+    let host = Host::new();
+    output::print(&config::features(host.facts()?.last_cap))?;
     Ok(0)
 }

@@ -75,13 +75,7 @@ fn in_foreground(invocation: &Invocation) -> Result<u8, Failure> {
     });
     let keep = invocation.matches.is_set(&flags::KEEP);
     let init = Init::of(&container)?;
-    let waited = foreground.wait(&init, || {
-        if keep {
-            Ok(())
-        } else {
-            runtime.delete(id, true)
-        }
-    });
+    let waited = foreground.wait(&init, || if keep { Ok(()) } else { container.delete() });
     let (status, deleted) = waited.map_err(|why| Failure::new(why.to_string()))?;
     std::mem::forget(undo);
     if let Err(why) = deleted {
