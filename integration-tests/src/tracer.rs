@@ -4,10 +4,11 @@
 //! by itself. Programs that the *user* named are let go of at their exec: their calls are not the runtime's.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -27,7 +28,7 @@ pub enum Scope {
 }
 
 /// What happens at the chosen call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Strike {
     /// Nothing: only count.
     Nothing,
@@ -35,6 +36,30 @@ pub enum Strike {
     Kill,
     /// The call is not done and gives this errno.
     Fail(i32),
+    /// Two names of a directory tree change places before the call is done: an attacker who shares the directory wins every race.
+    Exchange(PathBuf, PathBuf),
+}
+
+impl Strike {
+    /// Reads `nothing`, `kill`, an errno, or `exchange:PATH:PATH`.
+    pub fn parse(word: &str) -> Result<Strike, Failure> {
+        if let Some((one, other)) = word
+            .strip_prefix("exchange:")
+            .and_then(|pair| pair.split_once(':'))
+        {
+            return Ok(Strike::Exchange(PathBuf::from(one), PathBuf::from(other)));
+        }
+        Ok(match word {
+            "nothing" => Strike::Nothing,
+            "kill" => Strike::Kill,
+            errno => Strike::Fail(errno.parse()?),
+        })
+    }
+}
+
+/// Lets two names change places.
+pub fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
+    renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE)
 }
 
 /// What is traced and what is done to it.
@@ -227,14 +252,18 @@ impl Tracer {
             let mut regs = ptrace::getregs(pid)?;
             let number = regs.orig_rax;
             let may_fail = !EXEMPT.contains(&number.cast_signed());
-            let counted = match self.plan.strike {
+            let counted = match &self.plan.strike {
                 Strike::Fail(_) => may_fail,
-                Strike::Kill | Strike::Nothing => true,
+                Strike::Kill | Strike::Nothing | Strike::Exchange(..) => true,
             };
             self.calls += u64::from(counted);
             if counted && self.calls == self.plan.at {
-                match self.plan.strike {
+                match self.plan.strike.clone() {
                     Strike::Nothing => {}
+                    Strike::Exchange(one, other) => {
+                        self.record(number);
+                        exchange(&one, &other)?;
+                    }
                     Strike::Kill => {
                         self.record(number);
                         return kill(pid, Signal::SIGKILL);

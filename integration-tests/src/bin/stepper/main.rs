@@ -6,6 +6,7 @@
 //! The exit status is 1 if anything leaked or hung. A WORD keeps the lines that hold it.
 
 mod rounds;
+mod swaps;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -41,11 +42,7 @@ fn traced(args: &[String]) -> Result<u8, Failure> {
         } else {
             Scope::Children
         },
-        strike: match strike.as_str() {
-            "nothing" => Strike::Nothing,
-            "kill" => Strike::Kill,
-            errno => Strike::Fail(errno.parse()?),
-        },
+        strike: Strike::parse(strike)?,
         report: PathBuf::from(report),
         at: at.parse()?,
         users: rounds::USERS.map(str::to_owned).to_vec(),
@@ -59,6 +56,7 @@ fn traced(args: &[String]) -> Result<u8, Failure> {
 struct Running {
     child: std::process::Child,
     name: String,
+    log: PathBuf,
 }
 
 fn all(args: &[String]) -> Result<u8, Failure> {
@@ -94,16 +92,25 @@ fn all(args: &[String]) -> Result<u8, Failure> {
             .is_none_or(|place| name.starts_with(place.as_str()))
             && words.iter().all(|word| name.contains(word.as_str()))
     });
+    let logs = std::env::temp_dir().join(format!("garboard-test-steps-{}", std::process::id()));
+    std::fs::create_dir(&logs)?;
     let mut running: Vec<Running> = Vec::new();
+    let mut total = [0; 3];
     let mut worst = 0;
     loop {
         while running.len() < jobs {
             let Some(next) = queue.next() else { break };
             let name = next.name();
+            let log = logs.join(name.replace(' ', "-"));
+            let out = std::fs::OpenOptions::new()
+                .append(true)
+                .create_new(true)
+                .open(&log)?;
             let child = Command::new(std::env::current_exe()?)
                 .args(["--line", &name, &every])
+                .stdout(out)
                 .spawn()?;
-            running.push(Running { child, name });
+            running.push(Running { child, name, log });
         }
         if running.is_empty() {
             break;
@@ -112,6 +119,11 @@ fn all(args: &[String]) -> Result<u8, Failure> {
         for mut one in running {
             match one.child.try_wait()? {
                 Some(status) => {
+                    let text = std::fs::read_to_string(&one.log)?;
+                    print!("{text}");
+                    for (sum, count) in total.iter_mut().zip(counts(&text)) {
+                        *sum += count;
+                    }
                     if status.code() != Some(0) {
                         println!("FAILED {}", one.name);
                         worst = 1;
@@ -124,15 +136,27 @@ fn all(args: &[String]) -> Result<u8, Failure> {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     processes::end_descendants();
-    println!(
-        "{}",
-        if worst == 0 {
-            "leaks: 0"
-        } else {
-            "there were leaks, hangs or failures"
-        }
-    );
+    std::fs::remove_dir_all(&logs)?;
+    let [points, leaks, hangs] = total;
+    println!("{points} points struck, leaks: {leaks}, hangs: {hangs}");
     Ok(worst)
+}
+
+/// The three numbers of a line's own summary, its last line.
+fn counts(text: &str) -> [u64; 3] {
+    let words: Vec<&str> = text
+        .lines()
+        .last()
+        .unwrap_or("")
+        .split_whitespace()
+        .collect();
+    ["points,", "leaks,", "hangs"].map(|unit| {
+        let at = words
+            .iter()
+            .position(|word| *word == unit)
+            .and_then(|at| at.checked_sub(1));
+        at.and_then(|at| words[at].parse().ok()).unwrap_or(0)
+    })
 }
 
 /// All strikes of one line, in a process and a mount namespace of its own.
@@ -170,7 +194,7 @@ fn struck(
     std::fs::create_dir_all(&runtime.root)?;
     let test = Test::new(runtime, place, dir, token);
     let since = std::time::Instant::now();
-    let tally = rounds::run(line, &test, every)?;
+    let tally = line.take(&test, every)?;
     println!(
         "{:<44} {:>6} points, {:>3} leaks, {:>3} hangs ({:.0?})",
         line.name(),

@@ -11,8 +11,10 @@ use garboard_integration_tests::place::Place;
 use garboard_integration_tests::processes;
 use garboard_integration_tests::tracer::Ended;
 
+use crate::swaps;
+
 /// The programs that run inside: their calls are not counted.
-pub const USERS: [&str; 2] = ["sleep", "true"];
+pub const USERS: [&str; 3] = ["sleep", "true", "sh"];
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -66,21 +68,59 @@ pub fn lines() -> Vec<Line> {
             }
         }
     }
+    for verb in swaps::NAMES {
+        for scope in ["command", "stage"] {
+            all.push(Line {
+                place: Place::V2,
+                verb,
+                scope,
+                strike: STRIKES.len(),
+            });
+        }
+    }
     all
 }
 
 impl Line {
     /// `v2 create command kill`.
     pub fn name(&self) -> String {
-        format!(
-            "{} {} {} {}",
-            self.place, self.verb, self.scope, STRIKES[self.strike].0
-        )
+        let strike = STRIKES.get(self.strike).map_or("swap", |(name, _)| name);
+        format!("{} {} {} {strike}", self.place, self.verb, self.scope)
+    }
+
+    /// The command, or the attack.
+    pub fn verb(&self) -> &'static str {
+        self.verb
+    }
+
+    /// Whose calls.
+    pub fn scope(&self) -> &'static str {
+        self.scope
+    }
+
+    /// Takes every `every`-th point of this line.
+    pub fn take(&self, test: &Test, every: u64) -> Result<Tally, Failure> {
+        if self.strike < STRIKES.len() {
+            run(self, test, every)
+        } else {
+            swaps::run(self, test, every)
+        }
     }
 }
 
+/// What a traced command did.
+#[derive(Debug)]
+pub struct Traced {
+    /// How it ended.
+    pub ended: Ended,
+    /// It did not end in time.
+    pub hung: bool,
+    /// What it, and the container, wrote.
+    pub stdout: String,
+}
+
 /// Strikes at every `every`-th call until the command ends before the call comes.
-pub fn run(line: &Line, test: &Test, every: u64) -> Result<Tally, Failure> {
+fn run(line: &Line, test: &Test, every: u64) -> Result<Tally, Failure> {
     let program = if line.verb == "run" { "true" } else { "sleep" };
     let c = test.container(&Bundle::args([program, "1000"]))?;
     let mut tally = Tally::default();
@@ -89,7 +129,7 @@ pub fn run(line: &Line, test: &Test, every: u64) -> Result<Tally, Failure> {
     let before = Snapshot::take()?;
     loop {
         prepare(line, &c)?;
-        let (ended, hung) = strike(line, test, &c, at)?;
+        let Traced { ended, hung, .. } = strike(line, test, &c, at)?;
         let trouble = settle(line, test, &c, &before)?;
         tally.hangs += u64::from(hung);
         tally.leaks += u64::from(!hung && !trouble.is_empty());
@@ -135,28 +175,45 @@ fn prepare(line: &Line, c: &Container<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Runs the command under the tracer; the second value says that it did not end in time.
-fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<(Ended, bool), Failure> {
-    let report = test.dir.join("report");
-    let _ = std::fs::remove_file(&report);
+/// Runs the line's command under the tracer.
+fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<Traced, Failure> {
     let attach = if (line.verb, line.scope) == ("start", "stage") {
         c.pid()?
     } else {
         0
     };
-    let traced = match line.verb {
+    let command = match line.verb {
         "create" | "run" => c.create_or_run(line.verb),
         "start" => c.command("start", &[], &[]),
         "exec" => c.command("exec", &[], &["true"]),
         _ => c.command("delete", &["--force"], &[]),
     };
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--trace").arg(&report).args([
+    traced(
+        test,
         line.scope,
         STRIKES[line.strike].1,
-        &at.to_string(),
-        &attach.to_string(),
-    ]);
+        at,
+        attach,
+        &command,
+    )
+}
+
+/// Runs a command under the tracer, with a deadline.
+pub fn traced(
+    test: &Test,
+    scope: &str,
+    strike: &str,
+    at: u64,
+    attach: i32,
+    traced: &Command,
+) -> Result<Traced, Failure> {
+    let report = test.dir.join("report");
+    let _ = std::fs::remove_file(&report);
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .arg("--trace")
+        .arg(&report)
+        .args([scope, strike, &at.to_string(), &attach.to_string()]);
     command
         .arg(traced.get_program())
         .args(traced.get_args())
@@ -174,17 +231,22 @@ fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<(Ended
         processes::reap_children_but(&[running.pid()].into());
         std::thread::sleep(Duration::from_micros(300));
     }
+    let stdout = running.stdout_so_far();
     running.forget();
     let text = std::fs::read_to_string(&report)
         .map_err(|e| Failure::new(format!("the tracer did not report: {e}")))?;
     let ended = Ended::from_json(&serde_json::from_str(&text)?);
     std::fs::remove_file(&report)?;
     let ended = ended.ok_or_else(|| Failure::new(format!("the tracer said {text}")))?;
-    Ok((ended, hung))
+    Ok(Traced {
+        ended,
+        hung,
+        stdout,
+    })
 }
 
 /// Deletes by force and looks for what is left. An exec's container is kept, and must still run.
-fn settle(
+pub fn settle(
     line: &Line,
     test: &Test,
     c: &Container<'_>,
@@ -240,7 +302,7 @@ fn settle_exec(c: &Container<'_>, until: Instant) -> Result<Vec<String>, Failure
 }
 
 /// After trouble: makes a clean start for the next point, by this program's own means.
-fn clear(test: &Test, c: &Container<'_>) -> Result<(), Failure> {
+pub fn clear(test: &Test, c: &Container<'_>) -> Result<(), Failure> {
     processes::end_descendants();
     let _ = c.call("delete", &["--force"], &[])?;
     garboard_integration_tests::cgroups::remove(&test.token)?;
