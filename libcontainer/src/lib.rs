@@ -29,5 +29,5 @@ pub use plan::Format;
 pub use request::{
     Console, CreateOptions, ExecFlags, ExecProcess, ExecRequest, check_preserved_fds,
 };
-pub use runtime::Runtime;
+pub use runtime::{Listed, Runtime};
 pub use state::Status;

@@ -10,6 +10,9 @@ use crate::plan::Start;
 use crate::request::CreateOptions;
 use crate::state::{ContainerId, Store};
 
+/// An id in the root, and the container's state or why it cannot be told.
+pub type Listed = (String, Result<State, Error>);
+
 /// The containers of one state root directory. Holds nothing but an fd of it; any number may be open, in any number of threads.
 #[derive(Debug)]
 pub struct Runtime {
@@ -61,7 +64,7 @@ impl Runtime {
     }
 
     /// Every container in the root, each with its state or with why it cannot be told.
-    pub fn list(&self) -> Result<Vec<(String, Result<State, Error>)>, Error> {
+    pub fn list(&self) -> Result<Vec<Listed>, Error> {
         let host = Host::new();
         let state =
             |entry: Result<_, Error>| entry.and_then(|entry| lifecycle::state(&entry, &host));
