@@ -1,16 +1,17 @@
 //! Host programs that have their own mind about SIGCHLD: exit statuses are right wherever the kernel can tell them, and an error elsewhere.
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libcontainer::{Error, ErrorKind, ExecProcess, ExecRequest, ExitStatus, Runtime};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::waitpid;
 use serde_json::{Value, json};
 
 use crate::bundles::{self, Place};
-use crate::{null, quiet, sys};
+use crate::{null, piped, quiet, sys};
 
 pub fn with_a_handler() {
     sys::set_action(Signal::SIGCHLD, true);
@@ -20,6 +21,11 @@ pub fn with_a_handler() {
 
 pub fn with_sigchld_ignored() {
     sys::set_action(Signal::SIGCHLD, false);
+    sys::set_action(Signal::SIGUSR1, true);
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGUSR2);
+    blocked.thread_block().expect("sigprocmask");
+    no_signal_state_goes_in();
     all_statuses(kernel_tells());
 }
 
@@ -36,6 +42,35 @@ pub fn with_a_wait_loop() {
     all_statuses(kernel_tells());
     DONE.store(true, Ordering::Relaxed);
     thief.join().expect("the thief");
+}
+
+/// A program starts with the signals of a fresh one, whatever the host program has done with its own.
+fn no_signal_state_goes_in() {
+    let place = Place::new("signals");
+    let runtime = Runtime::open(&place.root()).expect("state root");
+    let bundle = place.bundle(&place.config("sig", &["cat", "/proc/self/status"]));
+    let (options, mut reader) = piped();
+    let container = runtime.run("sig", &bundle, &options).expect("run");
+    drop(options);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("output");
+    let signals: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            ["SigBlk:", "SigIgn:", "SigCgt:"]
+                .iter()
+                .any(|key| line.starts_with(key))
+        })
+        .collect();
+    let none = [
+        "SigBlk:\t0000000000000000",
+        "SigIgn:\t0000000000000000",
+        "SigCgt:\t0000000000000000",
+    ];
+    assert_eq!(signals, none);
+    drop(container);
+    // Its status is of no interest here: the kernel has reaped it.
+    runtime.delete("sig", true).expect("delete");
 }
 
 /// PIDFD_GET_INFO tells the status of a process that somebody else has reaped since Linux 6.15.
