@@ -17,61 +17,50 @@ fn median(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Runs the commands by turns, `rounds` calls of hyperfine with `runs` of each, and gives the median time of each.
-fn hyperfine(
-    bench: &Bench,
-    commands: &[String],
-    runs: u32,
-    spaced: bool,
-) -> Result<Vec<f64>, Failure> {
-    let rounds = if bench.quick { 2 } else { 6 };
+/// Runs two commands by turns in many short calls of hyperfine, `runs` of each in all, and gives the ratio of the second to the first: the
+/// median of the calls' own ratios of medians, so that whatever else the machine does meanwhile meets both alike.
+fn ratio(bench: &Bench, commands: &[String; 2], runs: u32, spaced: bool) -> Result<f64, Failure> {
+    const EACH: u32 = 10;
     let report = bench.test.dir.join("hyperfine.json");
-    let mut times = vec![Vec::new(); commands.len()];
-    for _ in 0..rounds {
+    let (mut times, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
+    for _ in 0..(runs / EACH).max(1) {
         let mut command = Command::new("hyperfine");
-        command
-            .args([
-                "-N",
-                "--style",
-                "none",
-                "--warmup",
-                "3",
-                "--runs",
-                &runs.to_string(),
-                "--export-json",
-            ])
-            .arg(&report);
+        command.args([
+            "-N",
+            "--style",
+            "none",
+            "--warmup",
+            "2",
+            "--runs",
+            &EACH.to_string(),
+        ]);
+        command.arg("--export-json").arg(&report);
         if spaced {
             command.args(["--prepare", "sleep 0.3"]);
         }
         let output = command.args(commands).stdin(Stdio::null()).output()?;
         if !output.status.success() {
-            return Err(Failure::new(format!(
-                "hyperfine: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            )));
+            let text = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::new(format!("hyperfine: {}", text.trim())));
         }
         let results: Value = serde_json::from_slice(&std::fs::read(&report)?)?;
-        for (all, result) in times
-            .iter_mut()
-            .zip(results["results"].as_array().into_iter().flatten())
-        {
-            all.extend(
-                result["times"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_f64),
-            );
-        }
+        let of = |at: usize| -> Vec<f64> {
+            let times = results["results"][at]["times"].as_array();
+            times
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_f64)
+                .collect()
+        };
+        ratios.push(median(of(1)) / median(of(0)));
+        times[0].extend(of(0));
+        times[1].extend(of(1));
     }
-    let medians: Vec<f64> = times.into_iter().map(median).collect();
-    let shown: Vec<String> = medians
-        .iter()
-        .map(|time| format!("{:.2}", time * 1000.0))
-        .collect();
-    println!("    medians in ms: {}", shown.join(", "));
-    Ok(medians)
+    let shown = times
+        .map(|times| format!("{:.2}", median(times) * 1000.0))
+        .join(", ");
+    println!("    medians in ms: {shown}");
+    Ok(median(ratios))
 }
 
 fn words(program: &Path, args: &[&str]) -> String {
@@ -83,7 +72,7 @@ fn words(program: &Path, args: &[&str]) -> String {
     format!("'{}' {quoted}", program.display())
 }
 
-fn run_commands(bench: &Bench) -> Result<Vec<String>, Failure> {
+fn run_commands(bench: &Bench) -> Result<[String; 2], Failure> {
     let c = bench.test.container(&Bundle::args(["/bin/true"]))?;
     let root = bench.test.runtime.root.display().to_string();
     let bundle = c.bundle.display().to_string();
@@ -92,32 +81,19 @@ fn run_commands(bench: &Bench) -> Result<Vec<String>, Failure> {
         &bench.test.runtime.program,
         &["--root", &root, "run", "--bundle", &bundle, &c.id],
     );
-    Ok(vec![
-        words(&bench.floor, &["run", &rootfs, "/bin/true"]),
-        ours,
-    ])
+    Ok([words(&bench.floor, &["run", &rootfs, "/bin/true"]), ours])
 }
 
 /// A whole run of /bin/true with the default bundle, as fast as they come.
 pub fn run_tight(bench: &Bench) -> Result<f64, Failure> {
-    let times = hyperfine(
-        bench,
-        &run_commands(bench)?,
-        if bench.quick { 50 } else { 100 },
-        false,
-    )?;
-    Ok(times[1] / times[0])
+    let runs = if bench.quick { 100 } else { 500 };
+    ratio(bench, &run_commands(bench)?, runs, false)
 }
 
 /// The same with a pause before each: a tight loop hides what waits for a grace period of the kernel.
 pub fn run_spaced(bench: &Bench) -> Result<f64, Failure> {
-    let times = hyperfine(
-        bench,
-        &run_commands(bench)?,
-        if bench.quick { 10 } else { 20 },
-        true,
-    )?;
-    Ok(times[1] / times[0])
+    let runs = if bench.quick { 20 } else { 100 };
+    ratio(bench, &run_commands(bench)?, runs, true)
 }
 
 /// The three commands of an engine, each a process, against Debian's runc.
@@ -141,13 +117,18 @@ pub fn three_commands(bench: &Bench) -> Result<f64, Failure> {
         ours.push(life(&bench.test.runtime.program, &bench.test.runtime.root)?);
         theirs.push(life(&bench.peer, &peer_root)?);
     }
+    let ratios = ours
+        .iter()
+        .zip(&theirs)
+        .map(|(ours, theirs)| ours / theirs)
+        .collect();
     let (ours, theirs) = (median(ours), median(theirs));
     println!(
         "    medians in ms: {:.2}, runc {:.2}",
         ours * 1000.0,
         theirs * 1000.0
     );
-    Ok(ours / theirs)
+    Ok(median(ratios))
 }
 
 /// `delete` wants a stopped container, and /bin/true takes its own time; the wait is not counted.
@@ -200,13 +181,12 @@ pub fn exec(bench: &Bench) -> Result<f64, Failure> {
         &["--root", &root, "exec", &c.id, "/bin/true"],
     );
     let floor = words(&bench.floor, &["exec", &pid, &cgroup, "/bin/true"]);
-    let times = hyperfine(
+    ratio(
         bench,
         &[floor, ours],
-        if bench.quick { 50 } else { 100 },
+        if bench.quick { 100 } else { 500 },
         false,
-    )?;
-    Ok(times[1] / times[0])
+    )
 }
 
 /// A start by the library, from a program that has 4 GB resident and from one that has little.
@@ -264,7 +244,7 @@ fn among_many(bench: &Bench, args: &[&str]) -> Result<f64, Failure> {
                 &[&["--root", &root.display().to_string()], args, &[id]].concat(),
             )
         };
-        let mut commands = vec![
+        let mut commands = [
             run(&bench.test.runtime.root, &alone.id),
             run(&crowd, &made[0]),
         ];
@@ -273,7 +253,7 @@ fn among_many(bench: &Bench, args: &[&str]) -> Result<f64, Failure> {
                 .iter_mut()
                 .for_each(|command| command.push_str(" WINCH"));
         }
-        hyperfine(bench, &commands, if bench.quick { 50 } else { 100 }, false)
+        ratio(bench, &commands, if bench.quick { 100 } else { 500 }, false)
     });
     for id in &made {
         quiet(
@@ -282,8 +262,7 @@ fn among_many(bench: &Bench, args: &[&str]) -> Result<f64, Failure> {
             &["delete", "--force", id],
         )?;
     }
-    let times = outcome?;
-    Ok(times[1] / times[0])
+    outcome
 }
 
 /// Creates a container for every id from one bundle; the first of them is started.
