@@ -108,15 +108,20 @@ impl Test {
         }
     }
 
-    /// Writes the bundle and names a container for it; nothing is run. The container's cgroup is `/TOKEN/ID` if the bundle names none.
+    /// Writes the bundle and names a container for it; nothing is run. The container's cgroup is `/TOKEN/ID` if
+    /// the bundle names none; null stands for no cgroup path at all.
     pub fn container(&self, bundle: &Bundle) -> Result<Container<'_>, Failure> {
         let number = self.made.get();
         self.made.set(number + 1);
         let id = format!("c{number}-{}", self.token);
         let mut bundle = bundle.clone();
-        if bundle.config["linux"].is_object() && bundle.config["linux"].get("cgroupsPath").is_none()
-        {
-            bundle.config["linux"]["cgroupsPath"] = format!("/{}/{id}", self.token).into();
+        if let Some(linux) = bundle.config["linux"].as_object_mut() {
+            let path = linux
+                .entry("cgroupsPath")
+                .or_insert_with(|| format!("/{}/{id}", self.token).into());
+            if path.is_null() {
+                linux.remove("cgroupsPath");
+            }
         }
         let path = bundle.write(&self.dir.join(format!("b{number}")))?;
         self.ids.borrow_mut().push(id.clone());

@@ -135,6 +135,15 @@ impl HostMount {
         })
     }
 
+    /// Bind-mounts the file `source` over the file `target`, which is there.
+    pub fn over(source: &Path, target: &Path) -> Result<HostMount, Failure> {
+        let none: Option<&str> = None;
+        mount(Some(source), target, none, MsFlags::MS_BIND, none)?;
+        Ok(HostMount {
+            point: target.to_owned(),
+        })
+    }
+
     /// Makes the mount shared, so that what is mounted below it shows in its copies and the other way round.
     pub fn share(&self) -> Result<(), Failure> {
         let none: Option<&str> = None;

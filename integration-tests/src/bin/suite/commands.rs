@@ -16,6 +16,8 @@ pub fn cases() -> Vec<Case> {
         state_has_the_documented_shape,
         list_has_the_documented_shapes,
         list_of_nothing_is_null,
+        list_passes_over_a_broken_container,
+        kill_and_exec_stop_at_the_first_argument,
         ps_lists_host_pids,
         the_pid_file_holds_only_digits,
         flags_may_repeat_and_follow_the_id,
@@ -352,5 +354,30 @@ fn unknown_commands_and_flags(t: &Test) -> Done {
         .call(["--log-format", "xml", "list"])?
         .exits_with(1)?
         .fails_with("xml")?;
+    Ok(())
+}
+
+fn list_passes_over_a_broken_container(t: &Test) -> Done {
+    let c = t.container(&Bundle::sleeper())?;
+    c.create()?;
+    fs::create_dir_all(t.runtime.root.join("broken"))?;
+    fs::write(t.runtime.root.join("broken/state.json"), "{")?;
+    let out = t.runtime.call(["list", "-q"])?.success()?;
+    assert!(out.lines().contains(&c.id), "{:?}", out.lines());
+    t.runtime.call(["delete", "--force", "broken"])?;
+    let _ = fs::remove_dir_all(t.runtime.root.join("broken"));
+    Ok(())
+}
+
+fn kill_and_exec_stop_at_the_first_argument(t: &Test) -> Done {
+    t.not_for_runc("1.1 takes flags of kill behind its arguments")?;
+    let c = t.container(&Bundle::sleeper())?;
+    c.run_detached()?;
+    c.call("kill", &[], &["9", "--all"])?.exits_with(1)?;
+    assert_eq!(c.status()?, "running");
+    assert_eq!(
+        c.exec(&["echo", "--cwd", "/x", "-t"])?.success()?.stdout(),
+        "--cwd /x -t\n"
+    );
     Ok(())
 }

@@ -33,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         exec_is_not_stopped_by_a_freeze,
         exec_in_a_user_namespace,
         many_execs_at_once,
+        a_cgroup_outside_the_containers_is_refused,
     ]
 }
 
@@ -456,6 +457,15 @@ fn many_execs_at_once(t: &Test) -> Done {
     for (number, run) in all {
         run.wait(garboard_integration_tests::runtime::DEADLINE)?
             .exits_with(number)?;
+    }
+    Ok(())
+}
+
+fn a_cgroup_outside_the_containers_is_refused(t: &Test) -> Done {
+    let c = sleeper(t)?;
+    for path in ["../..", "/../../..", "sub/../../.."] {
+        let out = c.call("exec", &["--cgroup", path], &["true"])?;
+        assert!(out.code() != 0 || t.runtime.is_runc(), "{path} was taken");
     }
     Ok(())
 }

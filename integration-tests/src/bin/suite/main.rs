@@ -17,6 +17,7 @@ mod paths;
 mod privileges;
 mod process;
 mod propagation;
+mod rootless;
 mod terminal;
 
 fn main() -> std::process::ExitCode {
@@ -42,6 +43,7 @@ fn main() -> std::process::ExitCode {
         broken::cases(),
         denied::cases(),
         engines::cases(),
+        rootless::cases(),
     ];
     let status = garboard_integration_tests::runner::main(cases.concat());
     std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))

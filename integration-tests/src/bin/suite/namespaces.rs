@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         sysctls_are_set,
         sysctls_of_the_host_are_refused,
         loopback_is_up,
+        a_network_device_moves_into_the_container,
     ]
 }
 
@@ -394,6 +395,27 @@ fn loopback_is_up(t: &Test) -> Done {
     let out = t.container(&Bundle::shell("ip addr show lo"))?.run_ok()?;
     assert!(
         out.stdout().contains("UP") && out.stdout().contains("127.0.0.1/8"),
+        "{}",
+        out.stdout()
+    );
+    Ok(())
+}
+
+fn a_network_device_moves_into_the_container(t: &Test) -> Done {
+    t.not_for_runc("1.1 has no linux.netDevices")?;
+    let bundle = Bundle::shell("ip link").set("/linux/netDevices", json!({"v0": {"name": "eth7"}}));
+    let c = t.container(&bundle)?;
+    // The runtime runs in a network namespace made for it: no device of the machine is touched.
+    let run = c.run_command(&[]);
+    let mut command = std::process::Command::new("unshare");
+    let make = "busybox ip link add v0 type veth && exec \"$@\"";
+    command
+        .args(["-n", "busybox", "sh", "-c", make, "sh"])
+        .arg(run.get_program())
+        .args(run.get_args());
+    let out = t.runtime.finish(command)?.success()?;
+    assert!(
+        out.stdout().contains("eth7") && !out.stdout().contains("v0:"),
         "{}",
         out.stdout()
     );
