@@ -13,6 +13,8 @@ if [ "${2:-}" != inside ]; then
 	dir=$(mktemp -d /tmp/garboard-test-engines.XXXXXX)
 	unshare -m --propagation private sh "$0" "$out" inside "$dir" || status=$?
 	rm -rf --one-file-system "$dir"
+	# What the engines' helpers left is on its way out.
+	sleep 1
 	find /sys/fs/cgroup -depth -type d -path '*garboard-test-engines*' -exec rmdir {} \; 2>/dev/null || true
 	exit "${status:-0}"
 fi

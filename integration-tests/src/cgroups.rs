@@ -20,15 +20,12 @@ pub fn hierarchies() -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Every cgroup directory whose name holds `token`, the deepest first.
+/// Every cgroup directory whose name holds `token`, and all below such a one, the deepest first.
 pub fn named(token: &str) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for top in hierarchies()? {
         walk(&top, 0, &mut |dir| {
-            if dir
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().contains(token))
-            {
+            if dir.to_string_lossy().contains(token) {
                 found.push(dir.to_owned());
             }
         });
