@@ -1,6 +1,6 @@
 # make            both programs, static, stripped          make demo      a container, seen from inside
 # make test       everything CI wants                      make test-all  every injected fault, every runtime at hand
-# make bench      the figures of README                    make install   into $(DESTDIR)$(PREFIX)
+# make bench      measured against a floor and runc         make install   into $(DESTDIR)$(PREFIX)
 
 PREFIX ?= /usr/local
 SHARE = $(DESTDIR)$(PREFIX)/share
