@@ -127,9 +127,12 @@ fn hooks_run_in_their_namespaces(t: &Test) -> Done {
     let c = t.container(&bundle)?;
     c.run_detached()?;
     let init = c.pid()?;
-    wait_until("poststart", || {
-        Ok(fs::read_to_string(out.join("name-poststart")).is_ok_and(|name| !name.is_empty()))
-    })?;
+    for kind in ["startContainer", "poststart"] {
+        wait_until(kind, || {
+            let name = fs::read_to_string(out.join(format!("name-{kind}")));
+            Ok(name.is_ok_and(|name| !name.is_empty()))
+        })?;
+    }
     let link = |kind: &str, pid: &str| -> Result<String, Failure> {
         Ok(fs::read_link(format!("/proc/{pid}/ns/{kind}"))?
             .display()
