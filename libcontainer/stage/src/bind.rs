@@ -34,7 +34,17 @@ pub fn bind(
 ) -> Result<()> {
     set_attributes(tree, attributes)?;
     let directory = path::kind(tree)? == FileType::Directory;
-    mount::attach(tree, path::make_target(root, target, directory)?)
+    let target = path::make_target(root, target, directory)?;
+    mount::attach(tree, &target).map_err(|fault| explained(fault, directory, &target))
+}
+
+/// For a file onto a directory move_mount(2) says EINVAL, as it does for much else. mount(2) said ENOTDIR, and engines look for that text.
+fn explained(fault: Fault, directory: bool, target: &Scratch) -> Fault {
+    let onto_directory = || path::kind(target).is_ok_and(|kind| kind == FileType::Directory);
+    if fault.errno == Errno::INVAL.raw_os_error() && !directory && onto_directory() {
+        return Fault::new(Call::MoveMount, Errno::NOTDIR);
+    }
+    fault
 }
 
 /// mount_setattr(2) of all that is asked for.

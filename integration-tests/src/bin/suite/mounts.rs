@@ -25,6 +25,7 @@ pub fn cases() -> Vec<Case> {
         an_overlay_of_thirty_layers,
         a_missing_source_is_refused,
         a_directory_onto_a_file_is_refused,
+        a_file_onto_a_directory_is_refused,
         data_with_a_bind_is_refused,
         an_unknown_file_system_is_refused,
         the_order_of_mounts_is_kept,
@@ -301,6 +302,17 @@ fn a_directory_onto_a_file_is_refused(t: &Test) -> Done {
         .exits_with(1)?
         .fails_with("not a directory")?
         .fails_with("/etc/passwd")?;
+    Ok(())
+}
+
+fn a_file_onto_a_directory_is_refused(t: &Test) -> Done {
+    let source = t.scratch("source")?.join("file");
+    std::fs::write(&source, "x")?;
+    let c = t.container(&Bundle::args(["true"]).bind(&source, "/mnt", &[]))?;
+    c.try_create()?
+        .exits_with(1)?
+        .fails_with("not a directory")?
+        .fails_with("/mnt")?;
     Ok(())
 }
 
