@@ -196,6 +196,10 @@ fn an_ordinary_user_goes_through_a_whole_life(t: &Test) -> Done {
         call("state", &[], &[])?.success()?.json()?["status"],
         "created"
     );
+    assert_eq!(
+        call("exec", &[], &["echo", "early"])?.success()?.stdout(),
+        "early\n"
+    );
     call("start", &[], &[])?.success()?;
     assert_eq!(
         call("exec", &[], &["echo", "hi"])?.success()?.stdout(),
