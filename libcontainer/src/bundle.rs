@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use crate::config::{Config, HostFacts};
 use crate::error::{Error, ErrorKind, Refused};
+use crate::host::Host;
 use crate::kernel_file::retry;
 
 /// The largest config.json that is read, in bytes: a device or an endless file in its place must not fill our memory.
@@ -88,8 +89,14 @@ impl Bundle {
         Ok(bytes)
     }
 
+    /// Whether config.json is one that create would accept on this machine, as far as can be said without doing it. Returns warnings, a
+    /// sentence each. Errors: as [`crate::Runtime::create`] for the same bundle.
+    pub fn check(&self) -> Result<Vec<String>, Error> {
+        Ok(self.parse(Host::new().facts()?)?.warnings)
+    }
+
     /// Reads and validates. Errors: every one of the file at once, each with its pointer.
-    pub fn parse(&self, facts: &HostFacts) -> Result<Config, Error> {
+    pub(crate) fn parse(&self, facts: &HostFacts) -> Result<Config, Error> {
         Ok(Config::parse(&self.read()?, &self.path, facts)?)
     }
 }

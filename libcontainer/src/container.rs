@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Refused};
+use crate::event::{Event, Observer};
 use crate::host::Host;
 use crate::launch;
 use crate::lifecycle;
@@ -38,15 +39,21 @@ impl ExitStatus {
 /// A container at one moment, as `state` prints it (runtime-spec runtime.md "State", and runc's additions).
 #[derive(Debug, Clone)]
 pub struct State {
+    /// The `ociVersion` of its config.json.
     pub oci_version: String,
+    /// Its name in the state root.
     pub id: String,
     /// 0 when stopped.
     pub pid: i32,
+    /// What it is doing.
     pub status: Status,
+    /// The bundle's directory, absolute.
     pub bundle: PathBuf,
+    /// The root filesystem's directory, absolute.
     pub rootfs: PathBuf,
     /// RFC 3339 in UTC.
     pub created: String,
+    /// Those of its config.json.
     pub annotations: BTreeMap<String, String>,
     /// Whose container it is.
     pub owner_uid: u32,
@@ -62,9 +69,11 @@ pub struct Container {
     pub(crate) console: Option<OwnedFd>,
     pub(crate) notify: Option<NotifyProxy>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) observer: Observer,
 }
 
 impl Container {
+    /// Its name in the state root.
     pub fn id(&self) -> &str {
         self.entry.id()
     }
@@ -97,14 +106,14 @@ impl Container {
     /// Lets a created container go on to its program, then runs the poststart hooks. Blocks for the hooks.
     /// Errors: WrongStatus with runc's texts; Refused when a hook fails (init is killed then).
     pub fn start(&self) -> Result<(), Error> {
-        lifecycle::start(&self.entry, &Host::new(), None).map(drop)
+        lifecycle::start(&self.entry, &Host::new(), None, &self.observer).map(drop)
     }
 
     /// The same for a container created with [`crate::CreateOptions::notify_socket`]: its own socket is bound before its program runs, and
     /// the proxy returned passes its readiness on to `host`, an absolute path or an abstract name after `@`. `None`: it was created
     /// without. Blocks and fails as [`Container::start`].
     pub fn start_notifying(&self, host: &Path) -> Result<Option<NotifyProxy>, Error> {
-        lifecycle::start(&self.entry, &Host::new(), Some(host))
+        lifecycle::start(&self.entry, &Host::new(), Some(host), &self.observer)
     }
 
     /// The proxy of a container that was run, not created, with [`crate::CreateOptions::notify_socket`]; the first call has it.
@@ -113,14 +122,23 @@ impl Container {
     }
 
     /// Sends `signal` to init. SIGKILL to a container without a pid namespace of its own kills every process in its cgroup.
-    /// `all`: a container that has stopped is no error. Errors: WrongStatus `container not running`.
+    /// `all`: a container that has stopped is no error. Blocks up to 10 s, and only for the processes of that cgroup.
+    /// Errors: WrongStatus `container not running`; InvalidConfig when there is no such signal.
     pub fn kill(&self, signal: i32, all: bool) -> Result<(), Error> {
-        lifecycle::kill(&self.entry, &Host::new(), signal, all)
+        if lifecycle::kill(&self.entry, &Host::new(), signal, all)? {
+            self.observer.tell(self.id(), Event::Signaled { signal });
+        }
+        Ok(())
     }
 
-    /// Executes a further process. Returns once its program was executed.
+    /// Executes a further process. Returns, and blocks until, its program was executed; an error within seconds where a freeze keeps it
+    /// from that. Errors: WrongStatus with runc's texts; InvalidConfig with every fault of the request; Refused.
     pub fn exec(&self, request: ExecRequest) -> Result<Exec, Error> {
-        lifecycle::exec(&self.entry, &Host::new(), request)
+        let exec = lifecycle::exec(&self.entry, &Host::new(), request)?;
+        self.observer
+            .tell(self.id(), Event::Executed { pid: exec.pid });
+        self.observer.warn(self.id(), &exec.warnings);
+        Ok(exec)
     }
 
     /// Blocks until init has ended. Errors: Unsupported when its status cannot be had: init is no child of this process (or the host
@@ -135,7 +153,8 @@ impl Container {
     /// Removes the container, killing it first if it still runs, as [`crate::Runtime::delete`] with force; quicker, since what the handle
     /// knows need not be read again. Blocks up to 10 s for processes that do not die.
     pub fn delete(&self) -> Result<(), Error> {
-        lifecycle::delete_held(&self.entry, self.pidfd.as_ref(), &Host::new())
+        let init = self.pidfd.as_ref();
+        lifecycle::delete_held(&self.entry, init, &Host::new(), &self.observer)
     }
 
     /// Every process of the container, in the caller's pid namespace; `None` when its cgroup is gone.
@@ -154,11 +173,12 @@ pub struct Exec {
 }
 
 impl Exec {
-    /// In the caller's pid namespace.
+    /// Its pid in the caller's pid namespace.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
+    /// Readable when the process has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }

@@ -5,9 +5,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::cgroup::Survivors;
+use crate::config::{ConfigError, ConfigErrors};
 use crate::hints;
+use crate::hooks::{HookError, HookFailure};
+use crate::plan::StepFailed;
 
 /// Where in the user's input a value stands: an RFC 6901 pointer behind the document's name, `config.json#/mounts/3`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,13 +24,13 @@ impl Pointer {
     pub const PROCESS: Pointer = Pointer(Cow::Borrowed("process.json#"));
 
     /// A place known when the program is written, such as `config.json#/process/cwd` or `--cwd`.
-    pub const fn fixed(text: &'static str) -> Pointer {
+    pub(crate) const fn fixed(text: &'static str) -> Pointer {
         Pointer(Cow::Borrowed(text))
     }
 
     /// The member `name` of the object that this pointer names.
     #[must_use]
-    pub fn key(&self, name: &str) -> Pointer {
+    pub(crate) fn key(&self, name: &str) -> Pointer {
         let escaped = if name.contains(['~', '/']) {
             Cow::Owned(name.replace('~', "~0").replace('/', "~1"))
         } else {
@@ -37,7 +41,7 @@ impl Pointer {
 
     /// The element `index` of the array that this pointer names.
     #[must_use]
-    pub fn index(&self, index: usize) -> Pointer {
+    pub(crate) fn index(&self, index: usize) -> Pointer {
         Pointer(Cow::Owned(format!("{}/{index}", self.0)))
     }
 
@@ -106,7 +110,7 @@ pub struct Error {
 
 impl Error {
     /// Wraps the error of the module that owns the failure.
-    pub fn new(
+    pub(crate) fn new(
         kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Error {
@@ -121,7 +125,63 @@ impl Error {
         self.kind
     }
 
-    /// The module's own error, for callers that want its fields.
+    /// The places of the input that are to blame: all of them for a config.json with several faults, none for a need of the runtime's own.
+    pub fn pointers(&self) -> Vec<Pointer> {
+        let wrong = self.config_errors().iter().map(|one| one.pointer.clone());
+        let refused = self.refused().and_then(|refused| refused.pointer.clone());
+        let hook = self.downcast_ref::<HookError>().map(HookError::pointer);
+        wrong.chain(refused).chain(hook).collect()
+    }
+
+    /// Each fault of a config.json or process document; empty for an error of another kind.
+    pub fn config_errors(&self) -> &[ConfigError] {
+        self.downcast_ref()
+            .map_or(&[], |errors: &ConfigErrors| errors.as_slice())
+    }
+
+    /// What the kernel said, where it said no.
+    pub fn errno(&self) -> Option<Errno> {
+        let hook = || match &self.downcast_ref::<HookError>()?.failure {
+            HookFailure::Spawn { errno, .. } => Some(Errno::from(*errno)),
+            HookFailure::Kernel { errno, .. } => Some(*errno),
+            _ => None,
+        };
+        let refused = self.refused().map(|refused| refused.errno);
+        // A hook of the stage's that ran out of time has none.
+        refused.or_else(hook).filter(|errno| errno.0 > 0)
+    }
+
+    /// The system call that was refused, its arguments decoded: `mount_setattr(ro|nosuid)`.
+    pub fn call(&self) -> Option<&str> {
+        let hook = || match &self.downcast_ref::<HookError>()?.failure {
+            HookFailure::Kernel { call, .. } => Some(*call),
+            _ => None,
+        };
+        self.refused()
+            .map(|refused| refused.call.as_str())
+            .or_else(hook)
+    }
+
+    /// What it was about, as the kernel saw it: a path of the host's, or one in the container for what failed in there.
+    pub fn path(&self) -> Option<&Path> {
+        let hook = || match &self.downcast_ref::<HookError>()?.failure {
+            HookFailure::Spawn { path, .. } => Some(Path::new(path)),
+            _ => None,
+        };
+        let survivors = || Some(self.downcast_ref::<Survivors>()?.path.as_path());
+        self.refused()
+            .and_then(|refused| refused.path.as_deref())
+            .or_else(hook)
+            .or_else(survivors)
+    }
+
+    fn refused(&self) -> Option<&Refused> {
+        let step = || Some(&self.downcast_ref::<StepFailed>()?.refused);
+        self.downcast_ref::<Refused>().or_else(step)
+    }
+
+    /// The module's own error. Of use to our own tests: the modules are no part of the interface.
+    #[doc(hidden)]
     pub fn downcast_ref<T: std::error::Error + 'static>(&self) -> Option<&T> {
         self.source.downcast_ref()
     }

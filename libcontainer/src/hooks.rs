@@ -24,7 +24,7 @@ use rustix::process::{
 };
 
 use crate::config::Hook;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Pointer};
 use crate::kernel_file::retry;
 
 /// How much of each output stream is kept for the error message.
@@ -58,6 +58,14 @@ pub struct HookError {
     /// Its place in the list of its kind.
     pub index: usize,
     pub failure: HookFailure,
+}
+
+impl HookError {
+    /// Its place in config.json.
+    pub fn pointer(&self) -> Pointer {
+        let hooks = Pointer::CONFIG.key("hooks");
+        hooks.key(&self.kind.to_string()).index(self.index)
+    }
 }
 
 /// How a hook failed.

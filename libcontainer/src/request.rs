@@ -9,10 +9,10 @@ use crate::sys;
 /// Where the process's terminal goes, if its configuration asks for one.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub enum Console {
-    /// No terminal may be asked for.
+    /// Nowhere: no terminal may be asked for.
     #[default]
     None,
-    /// An AF_UNIX stream socket that is sent the master (COMPAT 5.4).
+    /// An AF_UNIX stream socket that is sent the master in the way of runc: one message with its path in the container and the fd.
     Socket(PathBuf),
     /// The caller takes the master from the handle.
     Master,
@@ -23,10 +23,11 @@ pub enum Console {
 pub struct CreateOptions {
     /// What becomes fds 0 to 2; `None`: the caller's own.
     pub stdio: [Option<OwnedFd>; 3],
+    /// Where the terminal goes.
     pub console: Console,
-    /// Written last, without a newline.
+    /// A file for init's pid: written last, without a newline.
     pub pid_file: Option<PathBuf>,
-    /// Is sent init's pidfd.
+    /// An AF_UNIX stream socket that is sent init's pidfd.
     pub pidfd_socket: Option<PathBuf>,
     /// The caller's fds 3 to 2 + `listen_fds` are systemd's sockets, …
     pub listen_fds: u32,
@@ -38,8 +39,6 @@ pub struct CreateOptions {
     pub no_new_keyring: bool,
     /// The host's NOTIFY_SOCKET: the container gets one of its own, and `start` passes readiness on.
     pub notify_socket: Option<PathBuf>,
-    /// The caller's process leaves after the call: a terminal without a socket would have no reader.
-    pub detach: bool,
 }
 
 /// What to execute in a running container.
@@ -54,34 +53,47 @@ pub enum ExecProcess {
 /// The changes of `exec`'s flags.
 #[derive(Debug, Default, Clone)]
 pub struct ExecFlags {
+    /// The program and its arguments; never empty.
     pub args: Vec<String>,
+    /// The working directory, absolute in the container.
     pub cwd: Option<String>,
     /// `KEY=VALUE`, added to the container's environment.
     pub env: Vec<String>,
     /// (uid, gid); without a gid the container's stays.
     pub user: Option<(u32, Option<u32>)>,
+    /// Added to the container's.
     pub additional_gids: Vec<u32>,
     /// Added to the bounding, effective and permitted sets, and to the ambient one where inheritable ones are listed.
     pub capabilities: Vec<String>,
+    /// prctl(PR_SET_NO_NEW_PRIVS).
     pub no_new_privileges: bool,
+    /// The AppArmor profile in the place of the container's.
     pub apparmor: Option<String>,
+    /// The SELinux label in the place of the container's.
     pub process_label: Option<String>,
+    /// A terminal of its own; see [`ExecRequest::console`].
     pub terminal: bool,
 }
 
 /// How to execute a process.
 #[derive(Debug)]
 pub struct ExecRequest {
+    /// What to execute.
     pub process: ExecProcess,
+    /// What becomes fds 0 to 2; `None`: the caller's own.
     pub stdio: [Option<OwnedFd>; 3],
+    /// Where the terminal goes.
     pub console: Console,
+    /// A file for the process's pid: written last, without a newline.
     pub pid_file: Option<PathBuf>,
+    /// An AF_UNIX stream socket that is sent the process's pidfd.
     pub pidfd_socket: Option<PathBuf>,
+    /// The caller's fds 3 to 2 + `preserve_fds` stay open.
     pub preserve_fds: u32,
     /// `--cgroup`: paths below the container's cgroup, `CONTROLLER[,CONTROLLER]:PATH` on v1.
     pub cgroup: Vec<String>,
+    /// Not an error for a paused container: the process starts when it is resumed, or fails within seconds.
     pub ignore_paused: bool,
-    pub detach: bool,
 }
 
 impl ExecRequest {
@@ -96,7 +108,6 @@ impl ExecRequest {
             preserve_fds: 0,
             cgroup: Vec::new(),
             ignore_paused: false,
-            detach: false,
         }
     }
 }

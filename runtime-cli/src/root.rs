@@ -2,9 +2,6 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use libcontainer::host::Host;
-use libcontainer::state::default_root;
-
 use crate::failure::Failure;
 
 /// The state root, and how it was chosen.
@@ -31,7 +28,7 @@ impl StateRoot {
         match flag {
             Some(path) => by_flag(path),
             None => {
-                let path = default_root(&Host::new(), |name| std::env::var_os(name))?;
+                let path = libcontainer::default_root()?;
                 Ok(StateRoot {
                     path,
                     chosen: Chosen::ByDefault,

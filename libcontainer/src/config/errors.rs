@@ -6,7 +6,9 @@ use crate::{Error, ErrorKind, Pointer};
 
 /// One thing wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfigError {
+    /// Where it stands.
     pub pointer: Pointer,
     /// Without the pointer: `expected an unsigned integer, found string "0"`.
     pub message: String,
@@ -29,8 +31,8 @@ impl ConfigErrors {
     }
 
     /// In the order of the schema, not of the file.
-    pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
-        self.0.iter()
+    pub fn as_slice(&self) -> &[ConfigError] {
+        &self.0
     }
 
     /// Whether the file is right and only asks for what this version cannot do.

@@ -91,7 +91,6 @@ fn plan(step: Step<Owned>, slots: Vec<SlotSource>) -> LaunchPlan {
         needs_maps: true,
         forks: false,
         host_hooks: false,
-        console: false,
         rlimits: Vec::new(),
         preserved: 0,
     }

@@ -10,25 +10,29 @@ use stage::message::ToStage;
 
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupPlan};
-use crate::config::{Config, IdMaps, Namespace, SysctlScope};
+use crate::config::{Config, ConfigErrors, IdMaps, SysctlScope};
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Pointer, Refused};
+use crate::event::{Event, Observer};
 use crate::handover;
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
 use crate::launch::{self, Child, Joined, Launched, Parent};
 use crate::notify::{Listener, NotifyProxy};
-use crate::plan::{self, CreateRequest, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts, Start};
+use crate::plan::{CreateRequest, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts, Start};
 use crate::request::{Console, CreateOptions, check_preserved_fds};
+use crate::runtime::Runtime;
 use crate::state::{
-    Claim, ContainerId, Entry, ExecDefaults, HookRecord, MovedNetDevice, ProcessId, Record,
-    StateDocument, Status, Store, temporary_pid_file, write_pid_file,
+    Claim, ContainerId, Entry, ProcessId, Record, StateDocument, Status, write_pid_file,
 };
 use crate::sys;
 
+use super::delete::delete_locked;
+use super::intent::intent;
+
 /// Creates the container; with [`Start::AtOnce`] starts it too. The launch in order is in DESIGN.md 8 and ARCHITECTURE.md.
 pub fn create(
-    store: &Store,
+    runtime: &Runtime,
     id: &str,
     bundle: &Path,
     options: &CreateOptions,
@@ -45,32 +49,51 @@ pub fn create(
     let record = intent(&id, &host, &bundle, &config, &cgroup_plan, options)?;
 
     let create = Create {
+        id: &id,
         host: &host,
         config: &config,
         options,
         joined: &joined,
         cgroup_plan: &cgroup_plan,
         bundle: &bundle,
+        observer: &runtime.observer,
     };
-    let claim = store.claim(&record)?;
+    let claim = runtime.store.claim(&record)?;
+    create.tell(Event::IntentRecorded);
     let undone = record.clone();
-    create.launch(claim, record, start).inspect_err(|_| {
+    let container = create.launch(claim, record, start).inspect_err(|_| {
+        create.tell(Event::Undone);
         // Best effort: the caller gets the error of the create. All the container had is gone by now, as poststop demands.
         let state = StateDocument::new(&undone, Status::Stopped, None).to_json();
         let _ = hooks::run_all(HookKind::Poststop, &config.hooks.poststop, &state);
-    })
+    })?;
+    if start == Start::AtOnce {
+        super::start::poststart(&container.entry, &host).inspect_err(|_| {
+            // Best effort again. The program has run: this is the end of a container, so its poststop hooks are the record's.
+            let init = container.pidfd.as_ref();
+            let _ = delete_locked(&container.entry, init, &host, &runtime.observer);
+        })?;
+    }
+    container.entry.unlock();
+    Ok(container)
 }
 
 struct Create<'a> {
+    id: &'a ContainerId,
     host: &'a Host,
     config: &'a Config,
     options: &'a CreateOptions,
     joined: &'a Joined,
     cgroup_plan: &'a CgroupPlan,
     bundle: &'a Bundle,
+    observer: &'a Observer,
 }
 
 impl Create<'_> {
+    fn tell(&self, event: Event) {
+        self.observer.tell(self.id.as_str(), event);
+    }
+
     /// Everything with a side effect. The guards are dropped in the reverse of their order here: process, cgroup, state directory.
     fn launch(
         &self,
@@ -84,6 +107,9 @@ impl Create<'_> {
         };
         let plan = self.plan(&claim, start)?;
         let mut cgroup = Cgroup::create(self.cgroup_plan, record.token.as_str())?;
+        if !cgroup.is_none() {
+            self.tell(Event::CgroupMade);
+        }
         // The stage does not wait for us before it runs hooks, and nothing of the container runs outside its limits. On v1 the policy is
         // many writes, of which the first denies everything: a stage that makes a device meanwhile would be refused.
         let devices_first = !self.config.hooks.create_container.is_empty() || !plan.into_cgroup;
@@ -91,6 +117,9 @@ impl Create<'_> {
             cgroup.set_devices(&self.config.cgroup.device_rules)?;
         }
         let mut child = self.spawn(&plan, &cgroup, fifo.as_ref())?;
+        if let Some(pid) = child.first_pid() {
+            self.tell(Event::Launched { pid });
+        }
         if !devices_first {
             // One call, while the stage mounts on the other core.
             cgroup.set_devices(&self.config.cgroup.device_rules)?;
@@ -102,6 +131,7 @@ impl Create<'_> {
             limits: &plan.rlimits,
         };
         let pid = child.supervise(self.host, &mut answers)?;
+        self.tell(Event::Ready { pid });
 
         let started = self.host.process(pid)?.map_or(0, |stat| stat.start_time);
         record.set_created(ProcessId {
@@ -119,10 +149,11 @@ impl Create<'_> {
         cgroup.commit();
         let mut container = self.container(claim.commit(), launched);
         container.notify = notify;
-        if start == Start::AtOnce {
-            super::start::poststart(&container.entry, self.host)?;
-        }
-        container.entry.unlock();
+        self.observer.warn(self.id.as_str(), &container.warnings);
+        self.tell(match start {
+            Start::AwaitFifo => Event::Created,
+            Start::AtOnce => Event::Started,
+        });
         Ok(container)
     }
 
@@ -209,6 +240,7 @@ impl Create<'_> {
             console,
             notify: None,
             warnings,
+            observer: self.observer.clone(),
         }
     }
 
@@ -288,53 +320,11 @@ fn check_joined(config: &Config, joined: &Joined, host: &Host) -> Result<(), Err
         if joined.is_own(kind)? {
             let at = Pointer::CONFIG.key("linux").key("sysctl").key(&sysctl.key);
             let key = &sysctl.key;
-            return Err(Error::new(
-                ErrorKind::InvalidConfig,
-                format!("{at}: sysctl {key:?} is not in a separate kernel namespace"),
-            ));
+            let text = format!("sysctl {key:?} is not in a separate kernel namespace");
+            return Err(ConfigErrors::one(at, text).into());
         }
     }
     joined.check_maps(host, &config.id_maps)
-}
-
-fn intent(
-    id: &ContainerId,
-    host: &Host,
-    bundle: &Bundle,
-    config: &Config,
-    cgroup_plan: &CgroupPlan,
-    options: &CreateOptions,
-) -> Result<Record, Error> {
-    let mut record = Record::intent(id, host)?;
-    record.oci_version.clone_from(&config.oci_version);
-    record.bundle = bundle.path().to_path_buf();
-    record.rootfs.clone_from(&config.root.path);
-    record.annotations.clone_from(&config.annotations);
-    record.set_cgroups(&cgroup_plan.places);
-    record.private_pid_namespace = config.namespaces.pid == Namespace::New;
-    record.namespaces = plan::listed_namespaces(&config.namespaces);
-    record.keyring = !options.no_new_keyring;
-    record.poststart = config
-        .hooks
-        .poststart
-        .iter()
-        .map(HookRecord::from)
-        .collect();
-    record.poststop = config.hooks.poststop.iter().map(HookRecord::from).collect();
-    record.pid_file_temporary = match &options.pid_file {
-        Some(path) => Some(std::path::absolute(temporary_pid_file(path)?).unwrap_or_default()),
-        None => None,
-    };
-    record.notify = options.notify_socket.is_some();
-    let devices = config.net_devices.iter();
-    record.net_devices = devices
-        .map(|device| MovedNetDevice {
-            host: device.host.clone(),
-            container: device.container.clone(),
-        })
-        .collect();
-    record.exec = ExecDefaults::of(&config.process);
-    Ok(record)
 }
 
 /// `notify/` in the state directory, which the container sees as /run/notify.

@@ -9,9 +9,11 @@ use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::error::{Error, ErrorKind, Refused};
+use crate::event::{Event, Observer};
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
-use crate::state::{ContainerId, Entry, HookRecord, Record, StateDocument, Status, Store};
+use crate::runtime::Runtime;
+use crate::state::{ContainerId, Entry, HookRecord, Record, StateDocument, Status};
 
 use super::{cgroup_of, open_init};
 
@@ -19,11 +21,11 @@ use super::{cgroup_of, open_init};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Deletes the container. Errors: NotFound (not with `force`); WrongStatus when it runs; Internal when processes do not die.
-pub fn delete(store: &Store, id: &str, force: bool) -> Result<(), Error> {
+pub fn delete(runtime: &Runtime, id: &str, force: bool) -> Result<(), Error> {
     let host = Host::new();
     let mut entry = match ContainerId::parse(id)
         .map_err(Error::from)
-        .and_then(|id| store.entry(&id))
+        .and_then(|id| runtime.store.entry(&id))
     {
         Err(error) if force && error.kind() == ErrorKind::NotFound => return Ok(()),
         entry => entry?,
@@ -41,15 +43,37 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<(), Error> {
     if !force {
         check_deletable(&entry, &host)?;
     }
-    destroy(&entry, &Init::Recorded, &host, deadline)
+    destroy(&entry, &Init::Recorded, &host, deadline, &runtime.observer)
 }
 
 /// Deletes a container that this process made and holds, killing it if it still runs.
-pub fn delete_held(entry: &Entry, init: Option<&OwnedFd>, host: &Host) -> Result<(), Error> {
+pub fn delete_held(
+    entry: &Entry,
+    init: Option<&OwnedFd>,
+    host: &Host,
+    observer: &Observer,
+) -> Result<(), Error> {
     let deadline = Instant::now() + DEADLINE;
     entry.lock(deadline)?;
     let init = init.map_or(Init::Recorded, Init::Held);
-    destroy(entry, &init, host, deadline)
+    let destroyed = destroy(entry, &init, host, deadline, observer);
+    match destroyed {
+        Ok(()) => entry.forget_lock(),
+        // The handle lives on, and somebody may try again.
+        Err(_) => entry.unlock(),
+    }
+    destroyed
+}
+
+/// The same for a caller that holds the lock.
+pub fn delete_locked(
+    entry: &Entry,
+    init: Option<&OwnedFd>,
+    host: &Host,
+    observer: &Observer,
+) -> Result<(), Error> {
+    let init = init.map_or(Init::Recorded, Init::Held);
+    destroy(entry, &init, host, Instant::now() + DEADLINE, observer)
 }
 
 fn check_deletable(entry: &Entry, host: &Host) -> Result<(), Error> {
@@ -66,7 +90,7 @@ fn check_deletable(entry: &Entry, host: &Host) -> Result<(), Error> {
 }
 
 /// The container's init as a delete finds it.
-pub enum Init<'a> {
+enum Init<'a> {
     /// To be looked for by its recorded pid and start time.
     Recorded,
     /// Held since its creation.
@@ -74,15 +98,18 @@ pub enum Init<'a> {
 }
 
 /// Removes all that the record names. The caller holds the lock.
-pub fn destroy(
+fn destroy(
     entry: &Entry,
     init: &Init<'_>,
     host: &Host,
     deadline: Instant,
+    observer: &Observer,
 ) -> Result<(), Error> {
     // A torn record was written before anything was made, and nothing of another boot lives.
     let Some(record) = entry.record() else {
-        return entry.remove();
+        entry.remove()?;
+        observer.tell(entry.id(), Event::Deleted);
+        return Ok(());
     };
     match init {
         Init::Held(init) => kill_and_remove(record, Some(init), host, deadline)?,
@@ -97,6 +124,7 @@ pub fn destroy(
         let _ = unlinkat(CWD, path, AtFlags::empty());
     }
     entry.remove()?;
+    observer.tell(entry.id(), Event::Deleted);
     if record.poststop.is_empty() {
         return Ok(());
     }

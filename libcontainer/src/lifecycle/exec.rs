@@ -271,7 +271,7 @@ fn process(
 ) -> Result<(Process, Vec<String>), Error> {
     let facts = host.facts()?;
     match process {
-        ExecProcess::Document(bytes) => Ok(Process::parse(bytes, &facts)?),
+        ExecProcess::Document(bytes) => Ok(Process::parse(bytes, facts)?),
         ExecProcess::Flags(flags) => {
             let bundle = Bundle::open(&record.bundle)?.read()?;
             let config: Value = serde_json::from_slice(&bundle).map_err(|error| {
@@ -282,7 +282,7 @@ fn process(
             })?;
             let mut document = config.get("process").cloned().unwrap_or_else(|| json!({}));
             apply(flags, &mut document);
-            Ok(Process::parse(document.to_string().as_bytes(), &facts)?)
+            Ok(Process::parse(document.to_string().as_bytes(), facts)?)
         }
     }
 }

@@ -15,14 +15,14 @@ const SIGKILL: i32 = 9;
 /// How long kill waits for the processes of a cgroup.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
-/// Sends `signal`. `all`: that nothing runs any more is no error.
-pub fn kill(entry: &Entry, host: &Host, signal: i32, all: bool) -> Result<(), Error> {
+/// Sends `signal`; false when nothing runs any more, which without `all` is an error.
+pub fn kill(entry: &Entry, host: &Host, signal: i32, all: bool) -> Result<bool, Error> {
     let Some(record) = entry.record() else {
         return not_running(all);
     };
     let init = open_init(host, record)?;
     if signal == SIGKILL && !record.private_pid_namespace && kill_cgroup(record, host)? {
-        return Ok(());
+        return Ok(true);
     }
     let Some(init) = init else {
         return not_running(all);
@@ -34,7 +34,7 @@ pub fn kill(entry: &Entry, host: &Host, signal: i32, all: bool) -> Result<(), Er
         // cgroup2 lets a frozen process die; the v1 freezer keeps it until it is thawed.
         cgroup_of(record)?.thaw()?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Sends `signal` to the process behind a pidfd; false when it is gone. 0 sends nothing, as in kill(2).
@@ -63,9 +63,9 @@ fn kill_cgroup(record: &Record, host: &Host) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn not_running(all: bool) -> Result<(), Error> {
+fn not_running(all: bool) -> Result<bool, Error> {
     if all {
-        Ok(())
+        Ok(false)
     } else {
         Err(Error::new(ErrorKind::WrongStatus, "container not running"))
     }

@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod exec;
 mod explain;
+mod intent;
 mod kill;
 mod start;
 
@@ -14,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::cgroup::Cgroup;
 use crate::container::{Container, State};
 use crate::error::{Error, Refused};
+use crate::event::Observer;
 use crate::host::Host;
 use crate::state::{Entry, Record, Status};
 
@@ -25,7 +27,7 @@ pub use kill::{kill, send};
 pub use start::start;
 
 /// The handle of a recorded container.
-pub fn load(entry: Entry, host: &Host) -> Result<Container, Error> {
+pub fn load(entry: Entry, host: &Host, observer: &Observer) -> Result<Container, Error> {
     let init = match entry.record() {
         Some(record) => open_init(host, record)?,
         None => None,
@@ -41,6 +43,7 @@ pub fn load(entry: Entry, host: &Host) -> Result<Container, Error> {
         console: None,
         notify: None,
         warnings: Vec::new(),
+        observer: observer.clone(),
     })
 }
 

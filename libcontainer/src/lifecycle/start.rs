@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::event::{Event as Life, Observer};
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
 use crate::notify::{Listener, NotifyProxy};
@@ -18,8 +19,21 @@ pub fn start(
     entry: &Entry,
     host: &Host,
     notify: Option<&Path>,
+    observer: &Observer,
 ) -> Result<Option<NotifyProxy>, Error> {
     entry.lock(Instant::now() + LOCK_WAIT)?;
+    let started = start_locked(entry, host, notify, observer);
+    // A handle lives on, also after a failure.
+    entry.unlock();
+    started
+}
+
+fn start_locked(
+    entry: &Entry,
+    host: &Host,
+    notify: Option<&Path>,
+    observer: &Observer,
+) -> Result<Option<NotifyProxy>, Error> {
     entry.status(host)?.after(Event::Start)?;
     let proxy = match (notify, entry.record()) {
         (Some(notify), Some(record)) if record.notify => {
@@ -34,9 +48,9 @@ pub fn start(
         let status = entry.status(host)?;
         status.after(Event::Start)?;
     }
-    let done = poststart(entry, host);
-    entry.unlock();
-    done.map(|()| proxy)
+    observer.tell(entry.id(), Life::Started);
+    poststart(entry, host)?;
+    Ok(proxy)
 }
 
 /// Runs the poststart hooks; when one fails init is killed, as runc does.

@@ -44,7 +44,6 @@ impl<'a> Draft<'a> {
             needs_maps: false,
             forks: false,
             host_hooks: false,
-            console: process.terminal,
             rlimits: Vec::new(),
             preserved: 0,
         };

@@ -13,7 +13,9 @@ use crate::error::Pointer;
 /// How the plan is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// For people: a line an action.
     Text,
+    /// For programs: one object.
     Json,
 }
 

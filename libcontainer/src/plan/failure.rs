@@ -30,9 +30,8 @@ pub struct StepFailed {
     pub kind: LaunchKind,
     /// The kind of step.
     pub step: &'static str,
-    /// What asked for it.
-    pub pointer: Pointer,
-    pub errno: Errno,
+    /// Pointer, call, path and errno.
+    pub refused: Refused,
     /// The sentence.
     what: String,
 }
@@ -62,8 +61,7 @@ pub fn render(plan: &LaunchPlan, failure: &Failure) -> Error {
     let failed = StepFailed {
         kind: plan.kind,
         step: planned.step.name(),
-        pointer: planned.at.clone(),
-        errno: Errno(failure.errno),
+        refused: refused(plan, planned, failure),
         what: sentence(plan, planned, failure),
     };
     Error::new(ErrorKind::Refused, failed)
@@ -87,8 +85,11 @@ pub fn render_source(plan: &LaunchPlan, index: usize, refused: &Refused) -> Erro
     let failed = StepFailed {
         kind: plan.kind,
         step: "Bind",
-        pointer: at.clone(),
-        errno: refused.errno,
+        refused: Refused {
+            pointer: Some(at.clone()),
+            path: Some(path.clone()),
+            ..refused.clone()
+        },
         what: missing_source(at, &path.to_string_lossy(), &refused.call, refused.errno),
     };
     Error::new(ErrorKind::Refused, failed)
@@ -224,18 +225,21 @@ fn ends(plan: &LaunchPlan, step: &Step<Owned>) -> (String, String) {
 
 /// Pointer, call, path, errno, hint.
 fn generic(plan: &LaunchPlan, planned: &Planned, failure: &Failure) -> String {
+    Quiet(&refused(plan, planned, failure)).to_string()
+}
+
+fn refused(plan: &LaunchPlan, planned: &Planned, failure: &Failure) -> Refused {
     let detail = OsStr::from_bytes(failure.detail());
     let place = match (path(&planned.step), detail.is_empty()) {
         (_, false) => Some(PathBuf::from(detail)),
         (path, true) => host_path(plan, &planned.step, failure).or(path),
     };
-    let refused = Refused {
+    Refused {
         pointer: Some(planned.at.clone()),
         call: call(&planned.step, failure),
         path: place,
         errno: Errno(failure.errno),
-    };
-    Quiet(&refused).to_string()
+    }
 }
 
 fn host_path(plan: &LaunchPlan, step: &Step<Owned>, failure: &Failure) -> Option<PathBuf> {

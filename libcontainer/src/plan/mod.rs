@@ -41,7 +41,7 @@ pub use facts::{
     CreateRequest, ExecRequest, ExecTarget, JoinedFacts, PlanFacts, ProcessFacts, Start,
 };
 pub use failure::{StepFailed, render, render_note, render_source};
-pub use form::{Numbers, Owned, Text, Texts};
+pub use form::{Owned, Text};
 
 /// The slot of the control socket, in every plan.
 pub const CONTROL: Slot = 0;
@@ -67,8 +67,6 @@ pub struct LaunchPlan {
     pub forks: bool,
     /// The stage asks for the host-side hooks and network devices ([`Step::HostHooks`]).
     pub host_hooks: bool,
-    /// The stage sends a terminal's master.
-    pub console: bool,
     /// Set by the parent with prlimit(2) when the stage is ready: in a user namespace the stage has no right to raise them. Elsewhere it
     /// sets its own ([`Step::Rlimit`]).
     pub rlimits: Vec<PlannedLimit>,

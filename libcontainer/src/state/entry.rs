@@ -118,11 +118,16 @@ impl Entry {
         &self.id
     }
 
+    /// Gives up the lock of a directory that was removed: the fd that holds it can shut nobody out any more.
+    pub fn forget_lock(&self) {
+        self.held.store(false, Ordering::Relaxed);
+    }
+
     /// Gives the lock back.
     pub fn unlock(&self) {
         // It fails only for a bad fd; closing it frees the lock too.
         let _ = flock(&self.dir, FlockOperation::Unlock);
-        self.held.store(false, Ordering::Relaxed);
+        self.held.store(false, Ordering::Release);
     }
 
     /// The container's directory on the host.
@@ -150,7 +155,8 @@ impl Entry {
         Ok(())
     }
 
-    /// Takes the lock, waiting until the deadline. It is held until this value is dropped, and freed by the kernel when the process dies.
+    /// Takes the lock, waiting until the deadline. It is held until `unlock` or until this value is dropped, and freed by the kernel when
+    /// the process dies; one value has it once, also in several threads.
     /// Errors: WrongStatus when somebody else holds it; Internal when the directory belongs to another user.
     pub fn lock(&self, deadline: Instant) -> Result<(), Error> {
         while !self.try_lock()? {
@@ -176,14 +182,19 @@ impl Entry {
                 format!("{} belongs to another user", self.path.display()),
             ));
         }
-        match retry(|| flock(&self.dir, FlockOperation::NonBlockingLockExclusive)) {
-            Ok(()) => {
-                self.held.store(true, Ordering::Relaxed);
-                Ok(true)
-            }
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(errno) => Err(Refused::new("flock", &self.path, errno).into()),
+        // flock(2) shuts out other open file descriptions; this does it for the other threads that share ours.
+        if self.held.swap(true, Ordering::Acquire) {
+            return Ok(false);
         }
+        retry(|| flock(&self.dir, FlockOperation::NonBlockingLockExclusive))
+            .map(|()| true)
+            .or_else(|errno| {
+                self.held.store(false, Ordering::Release);
+                match errno {
+                    Errno::WOULDBLOCK => Ok(false),
+                    errno => Err(Refused::new("flock", &self.path, errno).into()),
+                }
+            })
     }
 
     /// Whether no other command holds the lock, which is what a container being made shows by.

@@ -17,6 +17,7 @@ pub enum Status {
     Creating,
     /// Init waits for start.
     Created,
+    /// Init executes its program.
     Running,
     /// Its cgroup is frozen. Not in the OCI list, but every engine expects it.
     Paused,

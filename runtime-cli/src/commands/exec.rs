@@ -33,7 +33,6 @@ fn exec(invocation: &Invocation) -> Result<u8, Failure> {
     libcontainer::check_preserved_fds(request.preserve_fds)?;
     request.cgroup = matches.texts(&flags::CGROUP)?;
     request.ignore_paused = matches.is_set(&flags::IGNORE_PAUSED);
-    request.detach = detach;
     let container = invocation.container()?;
     if detach {
         let exec = container.exec(request)?;

@@ -60,7 +60,6 @@ pub fn options(invocation: &Invocation, attachment: Attachment) -> Result<Create
         notify_socket: std::env::var_os("NOTIFY_SOCKET")
             .filter(|text| !text.is_empty())
             .map(PathBuf::from),
-        detach: attachment == Attachment::Detached,
         ..CreateOptions::default()
     })
 }

@@ -5,7 +5,6 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use libcontainer::config;
 use rustix::fs::statfs;
 
 use super::Invocation;
@@ -43,7 +42,7 @@ pub fn run(invocation: &Invocation) -> Result<u8, Failure> {
         .mode(0o666)
         .open(&path)
         .map_err(failed)?;
-    file.write_all(config::default_spec(owner, cgroup_v2()).as_bytes())
+    file.write_all(libcontainer::default_spec(owner, cgroup_v2()).as_bytes())
         .map_err(failed)?;
     Ok(0)
 }

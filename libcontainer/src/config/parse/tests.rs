@@ -58,6 +58,7 @@ fn parsed(changes: &[(&str, Value)]) -> Config {
 fn errors_on(facts: &HostFacts, changes: &[(&str, Value)]) -> Vec<String> {
     let errors = parse_with(facts, changes).expect_err("invalid");
     errors
+        .as_slice()
         .iter()
         .map(|error| {
             error

@@ -26,7 +26,7 @@ fn failed(plan: &LaunchPlan, name: &str, call: Call, errno: i32, detail: &str) -
     assert_eq!(error.kind(), ErrorKind::Refused);
     let inner = error.downcast_ref::<StepFailed>().expect("a failed step");
     assert_eq!(
-        (inner.step, inner.errno),
+        (inner.step, inner.refused.errno),
         (plan.steps[failure.step as usize].step.name(), Errno(errno))
     );
     error.to_string()

@@ -223,7 +223,7 @@ fn exec_looks_into_nothing_before_it_is_undumpable() {
         keyring: true,
     };
     let plan = LaunchPlan::exec(&process, target, &exec_request(), facts().process);
-    assert!(plan.forks && plan.console);
+    assert!(plan.forks);
     in_order(
         &plan,
         &[

@@ -287,6 +287,7 @@ fn hostile_strings_anywhere_give_short_errors() {
             {
                 let text = errors.to_string();
                 let pointers: usize = errors
+                    .as_slice()
                     .iter()
                     .map(|error| error.pointer.as_str().len())
                     .sum();
@@ -298,6 +299,7 @@ fn hostile_strings_anywhere_give_short_errors() {
                 );
                 assert!(
                     errors
+                        .as_slice()
                         .iter()
                         .all(|error| !error.message.contains(['\n', '\0'])),
                     "{}: {text}",
@@ -331,6 +333,7 @@ fn every_key_of_a_wrong_type_is_named() {
         let pointer = format!("config.json#{}", key.pattern.replace("/*", "/0"));
         assert!(
             errors
+                .as_slice()
                 .iter()
                 .any(|error| error.pointer.as_str() == pointer
                     && error.message.starts_with("expected ")),
