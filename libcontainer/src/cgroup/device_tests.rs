@@ -32,9 +32,10 @@ fn run(program: &[Instruction], kind: i32, access: u32, major: u32, minor: u32) 
             opcode::AND => registers[destination] = u64::from(low & immediate.cast_unsigned()),
             opcode::SHIFT_RIGHT => registers[destination] = u64::from(low >> immediate),
             opcode::JUMP => at += jump,
+            opcode::JUMP_IF_EQUAL if low == immediate.cast_unsigned() => at += jump,
             opcode::JUMP_IF_NOT_EQUAL if low != immediate.cast_unsigned() => at += jump,
             opcode::JUMP_IF_ANY_SET if low & immediate.cast_unsigned() != 0 => at += jump,
-            opcode::JUMP_IF_NOT_EQUAL | opcode::JUMP_IF_ANY_SET => {}
+            opcode::JUMP_IF_EQUAL | opcode::JUMP_IF_NOT_EQUAL | opcode::JUMP_IF_ANY_SET => {}
             opcode::EXIT => return registers[0] == 1,
             other => panic!("instruction {other:#x}"),
         }
