@@ -139,11 +139,12 @@ impl Directory {
         let mut value = [0u8; 64];
         let marked = match fgetxattr(&fd, MARK, &mut value[..]) {
             Ok(length) => value[..length] == *token.as_bytes(),
-            // No mark, or a longer one than any of ours.
-            Err(_) => false,
+            // No mark, or a longer one than any of ours. Anything else is no answer, and must not look like one.
+            Err(Errno::NODATA | Errno::RANGE | Errno::NOTSUP) => false,
+            Err(errno) => return Err(Refused::new("fgetxattr", path, errno)),
         };
-        let cgroup = fstatfs(&fd)
-            .is_ok_and(|found| found.f_type.cast_unsigned() == expected_magic(place.version));
+        let found = fstatfs(&fd).map_err(|errno| Refused::new("fstatfs", &path, errno))?;
+        let cgroup = found.f_type.cast_unsigned() == expected_magic(place.version);
         Ok(cgroup.then(|| Directory {
             place: place.clone(),
             fd,

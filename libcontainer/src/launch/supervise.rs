@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use stage::message::{Failure, ToParent, ToStage};
 
 use super::channel::{self, Message};
@@ -9,6 +10,7 @@ use super::{Child, idmap, source, user_namespace};
 use crate::config::IdMaps;
 use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
+use crate::kernel_file::retry;
 use crate::plan::{self, LaunchPlan};
 use crate::sys::Spawned;
 
@@ -34,6 +36,10 @@ impl Child<'_> {
             let known = self.init.is_some() || !self.plan.forks;
             let message = match early.take_if(|_| known) {
                 Some(message) => message,
+                None if early.is_some() => match self.receive_while_first_lives()? {
+                    Some(message) => message,
+                    None => return Err(self.died()),
+                },
                 None => match self.receive()? {
                     Some(message) => message,
                     None => return Err(self.died()),
@@ -87,6 +93,26 @@ impl Child<'_> {
             None => Ok(()),
         };
         channel::receive(self.control()?, &silent)
+    }
+
+    /// For a stage whose child has spoken before its own word of it came: it may have been killed in between, and then that word never
+    /// comes, while the child keeps the socket open.
+    fn receive_while_first_lives(&self) -> Result<Option<Message>, Error> {
+        let (control, first) = (
+            self.control()?,
+            self.first.as_ref().ok_or_else(out_of_order)?,
+        );
+        let mut fds = [
+            PollFd::from_borrowed_fd(control, PollFlags::IN),
+            PollFd::new(&first.pidfd, PollFlags::IN),
+        ];
+        retry(|| poll(&mut fds, None))
+            .map_err(|errno| Refused::call("poll(control socket)", errno))?;
+        if fds[0].revents().is_empty() {
+            Ok(None)
+        } else {
+            self.receive()
+        }
     }
 
     /// The process that will execute the program.

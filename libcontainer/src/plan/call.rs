@@ -14,9 +14,19 @@ use super::words::{attributes, limit, namespaces, propagation, resource_name};
 /// `mount_setattr(ro|nosuid)`.
 pub(super) fn call(step: &Step<Owned>, failure: &Failure) -> String {
     match of_mounts(step, failure.call).or_else(|| of_others(step, failure.call)) {
-        Some(arguments) => format!("{}({arguments})", failure.call.name()),
+        Some(arguments) => format!("{}({})", failure.call.name(), short(&arguments)),
         None => failure.call.name().to_owned(),
     }
+}
+
+/// The beginning of a text too long for a message: conmon reads 8191 bytes of all we say.
+pub(super) fn short(text: &str) -> String {
+    const LONGEST: usize = 512;
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let kept = text.floor_char_boundary(LONGEST);
+    format!("{}… ({} bytes)", &text[..kept], text.len())
 }
 
 fn of_mounts(step: &Step<Owned>, call: Call) -> Option<String> {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use stage::message::{Call, Failure};
 use stage::step::Step;
 
-use super::call::{call, path};
+use super::call::{call, path, short};
 use super::describe::point_name;
 use super::form::Owned;
 use super::words;
@@ -220,7 +220,7 @@ fn ends(plan: &LaunchPlan, step: &Step<Owned>) -> (String, String) {
         },
         _ => String::new(),
     };
-    (source, target)
+    (short(&source), short(&target))
 }
 
 /// Pointer, call, path, errno, hint.

@@ -8,6 +8,7 @@ use super::create::{Create, linux};
 use super::draft::Draft;
 use super::form::{Text, Texts};
 use super::{OnError, SlotSource, Start};
+use crate::config::Namespace;
 use crate::error::Pointer;
 
 pub(super) fn sysctls(c: &mut Create<'_>) {
@@ -89,6 +90,9 @@ pub(super) fn await_start(c: &mut Create<'_>) {
     match c.request.start {
         Start::AtOnce => await_commit(&mut c.draft),
         Start::AwaitFifo => {
+            if !matches!(c.config.namespaces.user, Namespace::Host) {
+                c.draft.push(&Pointer::CONFIG, Step::Dumpable {});
+            }
             let fifo = c.draft.slot(SlotSource::StartFifo);
             c.draft.push(&Pointer::CONFIG, Step::AwaitStart { fifo });
         }

@@ -67,7 +67,12 @@ pub fn fork(channel: &Channel) -> Result<()> {
         Forked::Parent(pid, pidfd) => {
             let [a, b, c, d] = pid.to_le_bytes();
             let sent = channel.send(&[ToParent::Init as u8, a, b, c, d], Some(pidfd.as_fd()));
-            sys::exit(i32::from(sent.is_err()))
+            if sent.is_err() {
+                // Nobody would ever know of the child; it has done nothing yet.
+                let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+                return sent;
+            }
+            sys::exit(0)
         }
     }
 }

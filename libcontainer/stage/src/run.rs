@@ -244,6 +244,10 @@ impl<'p> Stage<'p> {
             Step::SessionKeyring { name, permissions } => {
                 attributes::session_keyring(name, permissions)
             }
+            Step::Dumpable {} => {
+                rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+                    .on(Call::Prctl)
+            }
             Step::Undumpable {} => rustix::process::set_dumpable_behavior(
                 rustix::process::DumpableBehavior::NotDumpable,
             )

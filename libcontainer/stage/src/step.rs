@@ -198,6 +198,9 @@ steps! {
     72 Exec { args: F::List, env: F::List, find_home: bool, uid: u32, preserved: u32 }
     /// PR_SET_DUMPABLE 0, so that nobody who shares a pid namespace with us can look into us.
     73 Undumpable {}
+    /// PR_SET_DUMPABLE 1, last of all in a user namespace: an unprivileged runtime may join only namespaces of a process that can be looked
+    /// into (pidfd setns asks ptrace_may_access), and the waiting init is by now no more than the container itself.
+    75 Dumpable {}
 }
 
 /// Values of [`Step::Hook`]'s `point`.

@@ -73,6 +73,9 @@ fn joining(plan: &LaunchPlan, step: &Step<Owned>) -> Option<String> {
         }
         Step::EnterNewTime { .. } => "enter the time namespace".to_owned(),
         Step::CloseSlot { slot: closed } => format!("close {}", slot(plan, *closed)),
+        Step::Dumpable {} => {
+            "let the runtime's user look into us again: it joins our namespaces for exec".to_owned()
+        }
         Step::Undumpable {} => {
             "become non-dumpable: nobody in a shared namespace looks into us".to_owned()
         }
