@@ -30,14 +30,16 @@ impl HostTerminal {
         isatty(rustix::stdio::stdin())
     }
 
-    /// Every key goes to the container as it is typed. Output processing stays on: the container's newlines come without carriage
-    /// returns (see [`prepare`]), and this terminal adds them.
+    /// Every key goes to the container as it is typed, and its output is shown as its own terminal made it. Is the output sent elsewhere,
+    /// this terminal's own processing stays on, for the program that gets it (`exec --tty ID ls | less`).
     pub fn raw() -> Option<HostTerminal> {
         let fd = HostTerminal::find()?;
         let before = tcgetattr(fd).ok()?;
         let mut raw = before.clone();
         raw.make_raw();
-        raw.output_modes |= OutputModes::OPOST;
+        if !isatty(rustix::stdio::stdout()) {
+            raw.output_modes |= OutputModes::OPOST;
+        }
         tcsetattr(fd, OptionalActions::Now, &raw).ok()?;
         Some(HostTerminal { fd, before })
     }
@@ -56,8 +58,12 @@ impl Drop for HostTerminal {
     }
 }
 
-/// Sets the container's terminal up for copying: newlines are left alone, or they would get two carriage returns on the way.
+/// Sets the container's terminal up for copying to a file or a pipe, which want newlines without carriage returns. For a terminal the mode
+/// must stay: an exec'ed shell that runs already may have read it, would set it back, and newlines would get two carriage returns.
 pub fn prepare(master: impl AsFd) {
+    if isatty(rustix::stdio::stdout()) {
+        return;
+    }
     let Ok(mut modes) = tcgetattr(&master) else {
         return;
     };
