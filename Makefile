@@ -15,7 +15,7 @@ GARBOARD := $(RELEASE)/garboard
 # reach build scripts and procedural macros, which cannot be static.
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt-static
 
-.PHONY: all build demo test test-all check unit suite faults faults-all bench install tools packages deny snapshots
+.PHONY: all build demo test test-all check unit suite faults faults-all bench install tools packages debian deny snapshots
 
 all: build
 
@@ -23,7 +23,7 @@ build:
 	$(CARGO) build --locked --release --target $(TARGET) -p garboard-runtime-cli
 
 # What Debian has and a fresh machine may lack. apt is asked only if something is missing.
-PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap
+PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then echo "installing: "$$missing; apt-get update -qq && \
@@ -53,7 +53,14 @@ deny:
 unit:
 	$(CARGO) test --locked --workspace --target $(TARGET)
 
-suite: build tools
+# A Debian root filesystem for the cases that want a whole system: made once, in half a minute.
+DEBIAN := $(abspath $(TARGET_DIR))/debian-rootfs
+export GARBOARD_TEST_DEBIAN := $(DEBIAN)
+debian: packages
+	@test -e $(DEBIAN)/etc/debian_version || { rm -rf $(DEBIAN).new && \
+	mmdebstrap --quiet --variant=minbase bookworm $(DEBIAN).new && mv $(DEBIAN).new $(DEBIAN); }
+
+suite: build tools debian
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite
 
 faults: build tools

@@ -17,4 +17,5 @@ pub mod runner;
 pub mod runtime;
 pub mod sockets;
 pub mod sys;
+pub mod terminal;
 pub mod tracer;

@@ -144,6 +144,29 @@ impl HostMount {
         })
     }
 
+    /// Mounts an overlay at `point`, which is there: the directory `lower` shows, and what is written goes below `scratch`.
+    pub fn overlay(lower: &Path, scratch: &Path, point: &Path) -> Result<HostMount, Failure> {
+        let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+        std::fs::create_dir_all(&upper)?;
+        std::fs::create_dir_all(&work)?;
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            upper.display(),
+            work.display()
+        );
+        mount(
+            Some("overlay"),
+            point,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        )?;
+        Ok(HostMount {
+            point: point.to_owned(),
+        })
+    }
+
     /// Makes the mount shared, so that what is mounted below it shows in its copies and the other way round.
     pub fn share(&self) -> Result<(), Failure> {
         let none: Option<&str> = None;

@@ -114,6 +114,19 @@ pub fn terminal_size(fd: i32) -> io::Result<(u16, u16)> {
     Ok((size.ws_row, size.ws_col))
 }
 
+/// Gives the terminal on this descriptor a size; who runs in its foreground gets SIGWINCH.
+pub fn set_terminal_size(fd: i32, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCSWINSZ reads one winsize, which `size` is.
+    let result = unsafe { libc::ioctl(fd, libc::TIOCSWINSZ, &raw const size) };
+    checked(result.into()).map(drop)
+}
+
 /// Puts one byte into the input queue of a terminal, as if typed; `request` is the whole register, so that bits above 32 can be tried.
 pub fn type_into_terminal(fd: i32, request: u64, byte: u8) -> io::Result<()> {
     // SAFETY: TIOCSTI reads one byte at the address given, which is `byte`.

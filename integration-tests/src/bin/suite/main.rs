@@ -18,6 +18,7 @@ mod privileges;
 mod process;
 mod propagation;
 mod rootless;
+mod systems;
 mod terminal;
 
 fn main() -> std::process::ExitCode {
@@ -43,6 +44,7 @@ fn main() -> std::process::ExitCode {
         broken::cases(),
         denied::cases(),
         engines::cases(),
+        systems::cases(),
         rootless::cases(),
     ];
     let status = garboard_integration_tests::runner::main(cases.concat());
