@@ -10,6 +10,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET_DIR)/$(TARGET)/release
 DEBUG := $(TARGET_DIR)/$(TARGET)/debug
 GARBOARD := $(RELEASE)/garboard
+SHIM := $(RELEASE)/containerd-shim-garboard-v2
 
 # The programs run on any distribution, and start faster, without a dynamic linker. A target is always named: without one the flag would
 # reach build scripts and procedural macros, which cannot be static.
@@ -20,7 +21,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt
 all: build
 
 build:
-	$(CARGO) build --locked --release --target $(TARGET) -p garboard-runtime-cli
+	$(CARGO) build --locked --release --target $(TARGET) -p garboard-runtime-cli -p garboard-shim
 
 # What Debian has and a fresh machine may lack. apt is asked only if something is missing.
 PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap
@@ -81,7 +82,7 @@ bench: packages build tools
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/bench $(BENCH)
 
 install: build
-	install -D -m 0755 $(GARBOARD) $(DESTDIR)$(PREFIX)/bin/garboard
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(GARBOARD) $(SHIM)
 	install -d $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	$(GARBOARD) generate man $(SHARE)/man/man8
 	$(GARBOARD) generate bash > $(SHARE)/bash-completion/completions/garboard

@@ -1,9 +1,8 @@
-//! Tells the command which commit it was built from, for `garboard --version`.
+//! Tells a program which commit it was built from, for `garboard --version` and the shim's `-v`: both packages use this file.
 
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
     let commit = git(&["rev-parse", "HEAD"]);
     println!(
         "cargo::rustc-env=GARBOARD_COMMIT={}",
