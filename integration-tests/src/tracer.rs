@@ -181,6 +181,7 @@ pub fn trace(plan: Plan, args: &[String]) -> Result<Ended, Failure> {
         struck: None,
     };
     let code = tracer.follow()?;
+    tracer.release();
     Ok(Ended {
         calls: tracer.calls,
         struck: tracer.struck,
@@ -217,6 +218,17 @@ impl Tracer {
                 // It was killed meanwhile: its end will be reported.
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Lets new tracees go whose first stop has not been seen: it is of our making, and would outlast us.
+    fn release(&mut self) {
+        for (&pid, _) in self.tracees.iter().filter(|(_, tracee)| tracee.fresh) {
+            let pid = Pid::from_raw(pid);
+            // It may have been killed before it ever ran.
+            if let Ok(WaitStatus::Stopped(..)) = waitpid(pid, Some(WaitPidFlag::__WALL)) {
+                let _ = ptrace::detach(pid, None);
             }
         }
     }
