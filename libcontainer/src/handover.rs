@@ -1,4 +1,5 @@
-//! Fds that engines want from us over a socket of theirs: the terminal's master and pidfds (COMPAT 5.4).
+//! Fds that engines want from us over a socket of theirs: the terminal's master and pidfds (docs/compatibility.md "Sockets and
+//! descriptors").
 //!
 //! One message: a payload that names what comes, and exactly one fd. go-runc and conmon check both.
 

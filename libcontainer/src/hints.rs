@@ -31,6 +31,9 @@ pub fn hint(call: &str, errno: Errno) -> Option<&'static str> {
         (name, _) if denied && REQUIRED.contains(&name) => Some(
             "inside another container its seccomp profile or missing capabilities may deny this call",
         ),
+        ("memfd_create", libc_errno::EACCES) => Some(
+            "vm.memfd_noexec is 2: nothing may be executed from memory, and the stage is; set it to 1 or 0",
+        ),
         (_, libc_errno::ENOSPC) => {
             Some("a filesystem or a kernel limit (user.max_*_namespaces, fs.mount-max) is full")
         }
@@ -41,6 +44,7 @@ pub fn hint(call: &str, errno: Errno) -> Option<&'static str> {
 /// The errno values the table speaks of (`include/uapi/asm-generic/errno-base.h`, `errno.h`).
 mod libc_errno {
     pub const EPERM: i32 = 1;
+    pub const EACCES: i32 = 13;
     pub const ENOSPC: i32 = 28;
     pub const ENOSYS: i32 = 38;
 }

@@ -1,4 +1,4 @@
-//! Readiness of a container's program, passed on to the host's service manager (sd_notify(3), COMPAT 5.5).
+//! Readiness of a container's program, passed on to the host's service manager (sd_notify(3)).
 //!
 //! The container writes to a socket of its own; all that ever leaves it is the fact of `READY=1`. What we tell the host is in our words:
 //! a container cannot name another main process, store fds or set a watchdog of the unit it runs in.

@@ -1,5 +1,5 @@
 //! The program is run by a small interpreter and compared with the rules read literally; the kernel's verifier takes the real ones in
-//! `tests/cgroup_kernel.rs`.
+//! `tests/cgroup.rs`.
 
 use super::*;
 

@@ -285,7 +285,7 @@ pub struct Hook {
     pub path: CString,
     /// argv, argv[0] included; `[path]` when absent.
     pub args: Vec<CString>,
-    /// `None`: the key is absent (COMPAT 6.4 says what that inherits).
+    /// `None`: the key is absent (docs/compatibility.md "Hooks" says what that inherits).
     pub env: Option<Vec<CString>>,
     /// Seconds; `None`: no limit.
     pub timeout_s: Option<u32>,

@@ -30,7 +30,7 @@ use crate::sys;
 use super::delete::delete_locked;
 use super::intent::intent;
 
-/// Creates the container; with [`Start::AtOnce`] starts it too. The launch in order is in DESIGN.md 8 and ARCHITECTURE.md.
+/// Creates the container; with [`Start::AtOnce`] starts it too. ARCHITECTURE.md has the launch in order.
 pub fn create(
     runtime: &Runtime,
     id: &str,

@@ -131,7 +131,7 @@ fn destroy(
     let hooks = record.poststop.iter().filter_map(HookRecord::hook);
     let hooks: Vec<_> = hooks.collect();
     let state = StateDocument::new(record, Status::Stopped, None).to_json();
-    // All is gone by now; that the error is returned nevertheless is runc's behaviour (COMPAT 6.4).
+    // All is gone by now; that the error is returned nevertheless is runc's behaviour (docs/compatibility.md "Hooks").
     hooks::run_all(HookKind::Poststop, &hooks, &state).map_err(|error| {
         Error::new(
             error.kind(),

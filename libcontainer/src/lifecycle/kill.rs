@@ -1,4 +1,4 @@
-//! kill: a signal for init; SIGKILL also for whatever a container without a pid namespace of its own has left (COMPAT 5.6).
+//! kill: a signal for init; SIGKILL also for whatever a container without a pid namespace of its own has left (docs/compatibility.md "kill").
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! A step that failed, as the user reads it: the stage sends numbers, the plan knows the rest.
 //!
-//! Where engines search runc's error text for a phrase, the phrase is here (COMPAT 4.2); everywhere else the error names the pointer, the
-//! call with its arguments, the path and the errno. The words "no such file or directory" stay out of what has nothing to do with the
-//! program: engines read them as *command not found*.
+//! Where engines search runc's error text for a phrase, the phrase is here (docs/compatibility.md "Error texts"); everywhere else the error
+//! names the pointer, the call with its arguments, the path and the errno. The words "no such file or directory" stay out of what has
+//! nothing to do with the program: engines read them as *command not found*.
 
 use std::ffi::OsStr;
 use std::fmt;

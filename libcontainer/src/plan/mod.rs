@@ -83,7 +83,7 @@ pub enum LaunchKind {
     Exec,
 }
 
-/// The three ways into namespaces (DESIGN 2).
+/// The three ways into namespaces (ARCHITECTURE.md "A create, in order").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// No user namespace, nothing joined: the clone makes everything.

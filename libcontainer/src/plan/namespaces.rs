@@ -76,7 +76,7 @@ pub(super) fn enter(c: &mut Create<'_>) {
         Shape::Joins if joins_user(c) => joined_user(c),
         Shape::AtClone | Shape::Joins => {
             let mut made = made(namespaces);
-            // A time namespace's offsets are written from outside it; a cgroup namespace's root is the cgroup we are in (DESIGN 2).
+            // A time namespace's offsets are written from outside it; a cgroup namespace's root is the cgroup we are in.
             let mut later = CLONE_NEWTIME;
             if !c.draft.plan.into_cgroup {
                 later |= CLONE_NEWCGROUP;

@@ -20,7 +20,7 @@
 //! ```
 //! A message that is not expected ends the launch on either side.
 
-/// The size of the largest message: a [`Failure`] or a [`HookOutput`].
+/// The size of the largest message: a [`Failure`], a hook's output in its detail.
 pub const MESSAGE_MAX: usize = 512;
 
 /// First byte of a message to the parent.

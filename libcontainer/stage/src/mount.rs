@@ -210,7 +210,8 @@ impl Drop for Staging {
     }
 }
 
-/// An empty read-only directory for masks, with room for no second inode: one superblock for all of them (FIELD 16: one per mask costs every container on the node).
+/// An empty read-only directory for masks, with room for no second inode: one superblock for all of them, since each costs the whole machine
+/// (its shrinkers walk them all).
 pub fn empty_directory() -> Result<OwnedFd> {
     let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).on(Call::Fsopen)?;
     fsconfig_set_string(&context, c"nr_inodes", c"1").on(Call::Fsconfig)?;

@@ -1,13 +1,12 @@
 //! Paths inside the container: every look-up goes through openat2 below the rootfs fd, every creation through the fd of the parent directory.
 //!
-//! The content of the rootfs is hostile (FIELD R1): a symlink may stand anywhere, and a process of another container may swap it while we
+//! The content of the rootfs is hostile (R1): a symlink may stand anywhere, and a process of another container may swap it while we
 //! look. Hence no path is ever checked and then used; what is used is the fd that the check opened.
 
 use core::ffi::CStr;
-
 use core::mem::MaybeUninit;
-use rustix::fd::AsFd;
 
+use rustix::fd::AsFd;
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, openat, openat2, readlinkat_raw,
     statat,
@@ -145,14 +144,13 @@ pub fn make_directory(root: impl AsFd, path: &CStr) -> Result<Scratch> {
 /// container; then down again by names.
 fn make_missing(root: impl AsFd, path: &CStr) -> Result<Scratch> {
     let mut path = Buffer::new(path.to_bytes())?;
+    let mut link = Buffer::new(b"")?;
     // A symlink to nowhere is followed: its target, taken from the root, is made in its place (as runc does). A chain of them ends here.
     for _ in 0..LINKS_MAX {
         let (current, end) = deepest(root.as_fd(), &path)?;
-        match make_names(&current, path.rest(end))? {
+        match make_names(&current, path.rest(end), &mut link)? {
             Made::Directory(directory) => return Ok(directory.unwrap_or(current)),
-            Made::Link { content, at } => {
-                path = path.redirect(end, at, content.as_c_str().to_bytes())?
-            }
+            Made::Link { at } => path = path.redirect(end, at, link.as_c_str().to_bytes())?,
         }
     }
     Err(Fault::new(Call::Open, Errno::LOOP))
@@ -181,10 +179,11 @@ enum Made {
     /// The last directory; `None`: there was nothing to make.
     Directory(Option<Scratch>),
     /// A dangling symlink stands in the way, `at` bytes into the names.
-    Link { content: Buffer, at: usize },
+    Link { at: usize },
 }
 
-fn make_names(current: &Scratch, names: &[u8]) -> Result<Made> {
+/// Makes the directories `names` below `current`. `link` is given the content of a symlink that stands in the way.
+fn make_names(current: &Scratch, names: &[u8], link: &mut Buffer) -> Result<Made> {
     let mut made: Option<Scratch> = None;
     let mut at = 0usize;
     for name in names.split(|&byte| byte == b'/') {
@@ -210,10 +209,8 @@ fn make_names(current: &Scratch, names: &[u8]) -> Result<Made> {
                 let mut content = [MaybeUninit::uninit(); PATH_MAX];
                 let (content, _) = readlinkat_raw(parent, name.as_c_str(), &mut content)
                     .map_err(|_| Fault::new(Call::Open, errno))?;
-                return Ok(Made::Link {
-                    content: Buffer::new(content)?,
-                    at: start,
-                });
+                *link = Buffer::new(content)?;
+                return Ok(Made::Link { at: start });
             }
         }
     }

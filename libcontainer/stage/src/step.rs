@@ -94,7 +94,7 @@ steps! {
     14 HostHooks {}
     /// close(2) of a slot that a container must not see.
     15 CloseSlot { slot: Slot }
-    /// Joins the session keyring `name`, and adds `permissions` (KEY_* bits) to it. `join_only`: exec, no permission change.
+    /// Joins the session keyring `name`, and adds `permissions` (KEY_* bits) to it; 0 (exec): no change.
     16 SessionKeyring { name: F::Text, permissions: u32 }
 
     // The root filesystem.
