@@ -45,14 +45,12 @@ pub(super) fn names(c: &mut Create<'_>) {
 pub(super) fn console(draft: &mut Draft<'_>, bind_console: bool) {
     if draft.process.terminal {
         let (rows, columns) = draft.process.console_size.unwrap_or((0, 0));
-        let uid = draft.process.user.uid;
         draft.push(
             &draft.at("terminal"),
             Step::Console {
                 rows,
                 columns,
                 bind_console,
-                uid,
             },
         );
     }

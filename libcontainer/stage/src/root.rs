@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -37,7 +37,7 @@ pub fn clone(path: &CStr, recursive: bool) -> Result<OwnedFd> {
 }
 
 /// The old root is put over the new one and detached: no directory for it is needed, and nothing of the host stays reachable.
-pub fn pivot(root: &OwnedFd) -> Result<()> {
+pub fn pivot(root: BorrowedFd<'_>) -> Result<()> {
     fchdir(root).on(Call::Fchdir)?;
     pivot_root(c".", c".").on(Call::PivotRoot)?;
     unmount(c".", UnmountFlags::DETACH).on(Call::Umount)?;
@@ -46,7 +46,7 @@ pub fn pivot(root: &OwnedFd) -> Result<()> {
 
 /// chroot for a host whose root cannot be pivoted (initramfs). The host's proc and sysfs go first: a container that found them below its
 /// root could use them with the host's rights.
-pub fn switch(root: &OwnedFd) -> Result<()> {
+pub fn switch(root: BorrowedFd<'_>) -> Result<()> {
     for host in [c"/proc", c"/sys"] {
         match unmount(host, UnmountFlags::DETACH) {
             // Not a mount point, or not there: nothing to hide.
@@ -62,7 +62,7 @@ pub fn switch(root: &OwnedFd) -> Result<()> {
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
     .on(Call::MoveMount)?;
-    fchdir(root.as_fd()).on(Call::Fchdir)?;
+    fchdir(root).on(Call::Fchdir)?;
     chroot(c".").on(Call::Chroot)?;
     chdir(c"/").on(Call::Chdir)
 }

@@ -1,27 +1,21 @@
 //! The stage's life: take the plan, run its steps in order, say what failed, become the container's program.
 
-use core::ffi::CStr;
+mod dispatch;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::Mode;
 use rustix::io::{Errno, read};
 
-use crate::attributes;
-use crate::bind::{self, Attributes};
 use crate::channel::Channel;
 use crate::fault::{Fault, On, Result};
-use crate::hook::{self, Hook, Output};
+use crate::hook::Output;
 use crate::message::{Call, Failure, ToParent, ToStage};
-use crate::mount::{self, New};
-use crate::node::{self, Device};
 use crate::path::{self, Buffer};
-use crate::program;
-use crate::restrict::{self, Masks};
+use crate::restrict::Masks;
 use crate::stdio::{self, Nulls};
 use crate::step::{Slot, Step};
-use crate::sys::{self, SchedAttributes, Scratch};
+use crate::sys;
 use crate::wire::{Header, OnError, Reader, SLOTS_MAX, Wire};
-use crate::{console, enter, identity, root};
+use crate::{enter, node, program};
 
 /// Exit status of a container whose program could not be executed, as with runc.
 const EXIT_NOT_STARTED: i32 = 255;
@@ -195,7 +189,7 @@ impl<'p> Stage<'p> {
     fn root(&self) -> Result<BorrowedFd<'_>> {
         self.root
             .as_ref()
-            .map(|root| root.as_fd())
+            .map(AsFd::as_fd)
             .ok_or(Fault::check(Errno::BADF))
     }
 
@@ -219,383 +213,11 @@ impl<'p> Stage<'p> {
         Ok(())
     }
 
-    /// Runs one step. The groups follow `step.rs`.
-    fn take(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
-        match *step {
-            Step::AwaitGo {} => self.await_go(),
-            Step::Join { namespace, kind } => enter::join(self.slot(namespace)?, kind),
-            Step::JoinInit { init, kinds } => enter::join_init(self.slot(init)?, kinds),
-            Step::NewUser {} => enter::new_user(self.channel()?),
-            Step::BecomeRoot {} => enter::become_root(),
-            Step::Unshare { kinds } => enter::unshare(kinds),
-            Step::Fork {} => enter::fork(self.channel()?),
-            Step::TimeOffsets { proc, text } => {
-                enter::write_proc(self.slot(proc)?, c"self/timens_offsets", text.to_bytes())
-            }
-            Step::EnterNewTime { proc } => enter::enter_new_time(self.slot(proc)?),
-            Step::NewSession {} => rustix::process::setsid().on(Call::Setsid).map(drop),
-            Step::OomScoreAdj { proc, value } => {
-                enter::write_proc(self.slot(proc)?, c"self/oom_score_adj", value.to_bytes())
-            }
-            Step::Affinity { mask } => attributes::affinity(mask),
-            Step::LoopbackUp {} => enter::loopback_up(),
-            Step::HostHooks {} => self.channel()?.ask(ToParent::WantHostHooks, 0).map(drop),
-            Step::CloseSlot { slot } => self.take_slot(slot).map(drop),
-            Step::SessionKeyring { name, permissions } => {
-                attributes::session_keyring(name, permissions)
-            }
-            Step::Dumpable {} => {
-                rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
-                    .on(Call::Prctl)
-            }
-            Step::Undumpable {} => rustix::process::set_dumpable_behavior(
-                rustix::process::DumpableBehavior::NotDumpable,
-            )
-            .on(Call::Prctl),
-            _ => self.take_filesystem(step),
-        }
-    }
-
-    fn take_filesystem(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
-        match *step {
-            Step::TreePropagation { flags } => root::tree_propagation(flags),
-            Step::AttachRoot { root: slot, at } => {
-                root::attach(self.slot(slot)?, at)?;
-                // Only now: where this place was refused, the plan names another.
-                self.root = Some(self.take_slot(slot)?);
-                Ok(())
-            }
-            Step::CloneRoot { path, recursive } => {
-                self.root = Some(root::clone(path, recursive)?);
-                Ok(())
-            }
-            Step::Device {
-                path,
-                mode,
-                major,
-                minor,
-                uid,
-                gid,
-            } => {
-                let root = self.root.as_ref().ok_or(Fault::check(Errno::BADF))?;
-                self.parent.make_device(
-                    root.as_fd(),
-                    &Device {
-                        path,
-                        mode,
-                        device: (major, minor),
-                        owner: (uid, gid),
-                    },
-                )
-            }
-            Step::Symlink {
-                content,
-                path,
-                replace,
-            } => {
-                let root = self.root.as_ref().ok_or(Fault::check(Errno::BADF))?;
-                self.parent
-                    .make_symlink(root.as_fd(), content, path, replace)
-            }
-            Step::BindDevice { source, path } => node::bind_device(self.root()?, source, path),
-            Step::Console {
-                rows,
-                columns,
-                bind_console,
-                uid: _,
-            } => {
-                self.ensure_root()?;
-                console::open(self.root()?, self.channel()?, (rows, columns), bind_console)
-            }
-            Step::ReopenNull {} => {
-                self.ensure_root()?;
-                self.ensure_root()?;
-                self.nulls = stdio::reopen_null(self.root()?)?;
-                Ok(())
-            }
-            Step::Hook {
-                point,
-                index,
-                path,
-                args,
-                env,
-                timeout_s,
-                state,
-                pid_at,
-            } => {
-                let hook = Hook {
-                    path,
-                    args,
-                    env,
-                    timeout_s,
-                    state,
-                    pid_at,
-                };
-                hook::run(&hook, &mut self.output).map_err(|fault| Fault {
-                    argument: hook_argument(point, index),
-                    ..fault
-                })
-            }
-            Step::PivotRoot {} => {
-                root::pivot(self.root.as_ref().ok_or(Fault::check(Errno::BADF))?)?;
-                self.in_root = true;
-                Ok(())
-            }
-            Step::MoveRoot {} => root::switch(self.root.as_ref().ok_or(Fault::check(Errno::BADF))?),
-            Step::RootPropagation { flags } => mount::set_propagation(self.root()?, flags),
-            Step::Mask { path } => {
-                let root = self.root.as_ref().ok_or(Fault::check(Errno::BADF))?;
-                self.masks.mask(root.as_fd(), path)
-            }
-            Step::Readonly { path } => restrict::readonly(self.root()?, path),
-            Step::RemountReadonly { path } => restrict::remount_readonly(self.root()?, path),
-            Step::Sysctl { proc, path, value } => self.sysctl(proc, path, value),
-            Step::Hostname { name } => {
-                rustix::system::sethostname(name.to_bytes()).on(Call::Sethostname)
-            }
-            Step::Domainname { name } => {
-                rustix::system::setdomainname(name.to_bytes()).on(Call::Setdomainname)
-            }
-            Step::MakeCwd { path } => path::make_directory(self.root()?, path).map(drop),
-            _ => self.take_mount(step),
-        }
-    }
-
-    fn take_mount(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
-        match *step {
-            Step::MountNew {
-                fstype,
-                source,
-                flags,
-                data,
-                attr_flags,
-                target,
-                copy_up,
-                inherit_mode,
-            } => {
-                self.parent.forget();
-                let new = New {
-                    fstype,
-                    source,
-                    flags,
-                    data,
-                    attr_flags,
-                    target,
-                    copy_up,
-                    inherit_mode,
-                };
-                mount::mount_new(self.root()?, &new)
-            }
-            Step::Bind {
-                source,
-                target,
-                attr_set,
-                attr_clear,
-                recursive_set,
-                recursive_clear,
-                propagation,
-            } => {
-                self.parent.forget();
-                let tree = self
-                    .channel()?
-                    .ask(ToParent::WantSource, source)?
-                    .ok_or(Fault::new(Call::Protocol, Errno::BADF))?;
-                let attributes = Attributes {
-                    set: attr_set,
-                    clear: attr_clear,
-                    recursive_set,
-                    recursive_clear,
-                    propagation,
-                };
-                bind::bind(self.root()?, &Scratch::from(tree), target, &attributes)
-            }
-            Step::BindPath {
-                source,
-                recursive,
-                target,
-                attr_set,
-                attr_clear,
-                recursive_set,
-                recursive_clear,
-                propagation,
-            } => {
-                self.parent.forget();
-                let tree = mount::clone_path(source, recursive)?;
-                let attributes = Attributes {
-                    set: attr_set,
-                    clear: attr_clear,
-                    recursive_set,
-                    recursive_clear,
-                    propagation,
-                };
-                bind::bind(self.root()?, &tree, target, &attributes)
-            }
-            Step::Propagation { target, flags } => {
-                mount::set_propagation(path::look(self.root()?, target).on(Call::Open)?, flags)
-            }
-            Step::Remount {
-                target,
-                attr_set,
-                attr_clear,
-                recursive_set,
-                recursive_clear,
-            } => {
-                let mount = path::look(self.root()?, target).on(Call::Open)?;
-                let attributes = Attributes {
-                    set: attr_set,
-                    clear: attr_clear,
-                    recursive_set,
-                    recursive_clear,
-                    propagation: 0,
-                };
-                bind::set_attributes(&mount, &attributes)
-            }
-            _ => self.take_process(step),
-        }
-    }
-
-    fn take_process(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
-        match *step {
-            Step::Rlimit {
-                resource,
-                soft,
-                hard,
-            } => sys::set_rlimit(resource, soft, hard).on(Call::Prlimit),
-            Step::Scheduler {
-                policy,
-                flags,
-                nice,
-                priority,
-                runtime,
-                deadline,
-                period,
-            } => {
-                let size = u32::try_from(size_of::<SchedAttributes>()).unwrap_or(0);
-                attributes::scheduler(SchedAttributes {
-                    size,
-                    policy,
-                    flags,
-                    nice,
-                    priority,
-                    runtime,
-                    deadline,
-                    period,
-                })
-            }
-            Step::IoPriority { value } => sys::set_io_priority(value).on(Call::IoprioSet),
-            Step::MemoryPolicy { mode, nodes } => attributes::memory_policy(mode, nodes),
-            Step::Personality { value } => sys::personality(value).on(Call::Personality),
-            Step::Umask { mask } => {
-                rustix::process::umask(Mode::from_raw_mode(mask));
-                Ok(())
-            }
-            Step::DropBounding { keep, last } => identity::drop_bounding(keep, last),
-            Step::OwnStdio { uid } => {
-                stdio::own(uid, self.nulls);
-                Ok(())
-            }
-            Step::User {
-                uid,
-                gid,
-                groups,
-                keep_groups,
-            } => identity::become_user(uid, gid, groups, keep_groups),
-            Step::Capabilities {
-                effective,
-                permitted,
-                inheritable,
-                ambient,
-            } => identity::set_sets(effective, permitted, inheritable, ambient),
-            Step::ExecLabel {
-                proc,
-                attribute,
-                label,
-            } => self.label(proc, attribute, label),
-            Step::NoNewPrivileges {} => rustix::thread::set_no_new_privs(true).on(Call::Prctl),
-            Step::Cwd { path } => self.change_directory(path),
-            Step::CwdAsUser { path, uid, gid } => {
-                sys::set_filesystem_user(uid, gid);
-                let changed = self.change_directory(path);
-                sys::set_filesystem_user(0, 0);
-                changed
-            }
-            Step::FindProgram { name, path } => {
-                self.program = Some(program::find(name, path)?);
-                Ok(())
-            }
-            Step::AwaitStart { fifo } => self.await_start(Some(fifo)),
-            Step::AwaitCommit {} => self.await_start(None),
-            Step::Exec {
-                args,
-                env,
-                find_home,
-                uid,
-                preserved,
-            } => {
-                let home = find_home.then(|| program::home(self.root.as_ref(), uid));
-                let found = self
-                    .program
-                    .as_ref()
-                    .map(Buffer::as_c_str)
-                    .or(args.first())
-                    .unwrap_or(c"");
-                Err(program::exec(found, args, env, home.as_ref(), preserved))
-            }
-            _ => Err(Fault::new(Call::Protocol, Errno::NOSYS)),
-        }
-    }
-
     fn await_go(&self) -> Result<()> {
         match self.channel()?.receive()? {
             (ToStage::Go, _) => Ok(()),
             _ => Err(Fault::new(Call::Protocol, Errno::PROTO)),
         }
-    }
-
-    fn sysctl(&self, proc: Slot, path: &CStr, value: &CStr) -> Result<()> {
-        let mut text = [0u8; path::PATH_MAX];
-        let mut length = 0usize;
-        for byte in b"sys/".iter().chain(path.to_bytes()) {
-            *text
-                .get_mut(length)
-                .ok_or(Fault::check(Errno::NAMETOOLONG))? = *byte;
-            length = length.saturating_add(1);
-        }
-        let path = Buffer::new(text.get(..length).unwrap_or(&[]))?;
-        enter::write_proc(self.slot(proc)?, path.as_c_str(), value.to_bytes())
-    }
-
-    fn label(&self, proc: Slot, attribute: &CStr, label: &CStr) -> Result<()> {
-        let mut text = [0u8; 64];
-        let mut length = 0usize;
-        for byte in b"self/attr/".iter().chain(attribute.to_bytes()) {
-            *text
-                .get_mut(length)
-                .ok_or(Fault::check(Errno::NAMETOOLONG))? = *byte;
-            length = length.saturating_add(1);
-        }
-        let path = Buffer::new(text.get(..length).unwrap_or(&[]))?;
-        enter::label_exec(self.slot(proc)?, path.as_c_str(), label)
-    }
-
-    /// Into the working directory by fd, and then the proof that it lies below our root (CVE-2024-21626): getcwd of a directory outside it
-    /// starts with `(unreachable)`.
-    fn change_directory(&mut self, path: &CStr) -> Result<()> {
-        if path.to_bytes() == b"/" && core::mem::take(&mut self.in_root) {
-            return Ok(());
-        }
-        self.ensure_root()?;
-        let directory = path::open(
-            self.root()?,
-            path,
-            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY,
-        )
-        .on(Call::Open)?;
-        rustix::process::fchdir(directory).on(Call::Fchdir)?;
-        if !sys::cwd_is_reachable().on(Call::Getcwd)? {
-            return Err(Fault::check(Errno::ACCESS));
-        }
-        Ok(())
     }
 
     /// *Ready*, and then as long as it takes. Before the parent's word nothing of the user's runs; after it nobody needs the parent.
@@ -682,8 +304,4 @@ impl<'p> Stage<'p> {
             }
         }
     }
-}
-
-fn hook_argument(point: u8, index: u16) -> u64 {
-    (u64::from(point) << 16) | u64::from(index)
 }

@@ -125,8 +125,8 @@ steps! {
     /// symlinkat; an existing entry stays, unless `replace`.
     30 Symlink { content: F::Text, path: F::Text, replace: bool }
     /// A new terminal of the container's own devpts: its master goes to the parent, its slave to fds 0 to 2, to our controlling terminal, and
-    /// (`bind_console`) over /dev/console. Rows and columns 0: leave. `uid`: the slave's owner.
-    31 Console { rows: u16, columns: u16, bind_console: bool, uid: u32 }
+    /// (`bind_console`) over /dev/console. Rows and columns 0: leave.
+    31 Console { rows: u16, columns: u16, bind_console: bool }
     /// /dev/null on fd 0 to 2 is opened anew from the container's own (device 1:3), so that no host fd is kept.
     32 ReopenNull {}
     /// An in-container hook. `state` holds a run of spaces at `pid_at` where our pid is printed; on failure the hook's output goes to the parent.

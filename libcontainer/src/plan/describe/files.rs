@@ -52,7 +52,6 @@ pub(super) fn running(step: &Step<Owned>) -> Option<String> {
             rows,
             columns,
             bind_console,
-            ..
         } => {
             let mut text = "open a terminal of the container's devpts; its master goes to the parent, its slave to stdio".to_owned();
             if *bind_console {
