@@ -25,7 +25,8 @@ pub(super) fn short(text: &str) -> String {
     if text.len() <= LONGEST {
         return text.to_owned();
     }
-    let kept = text.floor_char_boundary(LONGEST);
+    let boundary = (0..=LONGEST).rev().find(|&end| text.is_char_boundary(end));
+    let kept = boundary.unwrap_or(0);
     format!("{}… ({} bytes)", &text[..kept], text.len())
 }
 
