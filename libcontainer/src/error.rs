@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::cgroup::Survivors;
+use crate::cgroup::{CreateError, Survivors};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::hints;
 use crate::hooks::{HookError, HookFailure};
@@ -173,6 +173,7 @@ impl Error {
             .and_then(|refused| refused.path.as_deref())
             .or_else(hook)
             .or_else(survivors)
+            .or_else(|| self.downcast_ref::<CreateError>()?.path())
     }
 
     fn refused(&self) -> Option<&Refused> {
@@ -275,3 +276,7 @@ impl From<Refused> for Error {
         Error::new(ErrorKind::Refused, refused)
     }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

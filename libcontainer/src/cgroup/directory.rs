@@ -40,7 +40,7 @@ pub(super) struct Directory {
 
 /// Why a directory could not become the container's.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CreateError {
+pub(crate) enum CreateError {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// runc's text for the first case, which engines show.
@@ -50,6 +50,18 @@ pub(super) enum CreateError {
     HasChildren { path: PathBuf },
     #[error("{} is not a cgroup filesystem", path.display())]
     NotCgroup { path: PathBuf },
+}
+
+impl CreateError {
+    /// The directory.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            CreateError::Refused(refused) => refused.path.as_deref(),
+            CreateError::NotEmpty { path, .. }
+            | CreateError::HasChildren { path }
+            | CreateError::NotCgroup { path } => Some(path),
+        }
+    }
 }
 
 impl From<CreateError> for Error {

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use crate::config::DeviceRule;
 use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
+pub(crate) use directory::CreateError;
 use directory::Directory;
 
 pub use mounts::{CgroupMounts, HierarchyMount};

@@ -6,7 +6,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::error::Pointer;
+use crate::config::ConfigErrors;
+use crate::error::{Error, Pointer};
 
 /// Where `linux.cgroupsPath` stands.
 pub(super) const POINTER: Pointer = Pointer::fixed("config.json#/linux/cgroupsPath");
@@ -25,6 +26,12 @@ pub enum Version {
 #[error("{POINTER}: {reason}")]
 pub struct BadPath {
     reason: &'static str,
+}
+
+impl From<BadPath> for Error {
+    fn from(bad: BadPath) -> Error {
+        ConfigErrors::one(POINTER, bad.reason).into()
+    }
 }
 
 /// The directory relative to the mount of a hierarchy in which this process is in the cgroup `own`. Never empty, never with `..`.

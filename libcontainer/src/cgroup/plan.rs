@@ -66,7 +66,6 @@ impl CgroupPlan {
     pub fn new(config: &config::Cgroup, id: &str, host: &Host) -> Result<CgroupPlan, Error> {
         let asked = config.path.as_deref();
         let tolerant = host.rootless()?;
-        let invalid = |bad| Error::new(ErrorKind::InvalidConfig, bad);
         let layout = host.cgroup_layout()?;
         let hierarchies = match layout {
             CgroupLayout::Unified { .. } => {
@@ -76,7 +75,7 @@ impl CgroupPlan {
                 } else {
                     layout.own_unified(host)?
                 };
-                let path = directory(asked, id, &own, Version::V2).map_err(invalid)?;
+                let path = directory(asked, id, &own, Version::V2)?;
                 let place = Place {
                     mount: PathBuf::from(MOUNT_POINT),
                     path,
@@ -104,7 +103,7 @@ impl CgroupPlan {
                 Version::V1
             };
             // The cgroup2 tree of a hybrid machine carries no controllers that matter here: it follows the rules of its v1 siblings.
-            let path = directory(asked, id, &hierarchy.own, Version::V1).map_err(invalid)?;
+            let path = directory(asked, id, &hierarchy.own, Version::V1)?;
             places.push(Place {
                 mount: hierarchy.mount_point.clone(),
                 path,
