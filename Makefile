@@ -41,7 +41,7 @@ test: packages check unit suite faults
 
 check:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
+	$(CARGO) clippy --locked --workspace --features garboard-libcontainer/oci-spec --all-targets --target $(TARGET) -- -D warnings
 	$(MAKE) --no-print-directory deny
 
 # Building cargo-deny takes minutes: it is kept in the user's cargo directory. The advisory database is not at hand everywhere, so licences,
@@ -52,7 +52,7 @@ deny:
 
 # With the target of everything else: the dependencies are built once.
 unit:
-	$(CARGO) test --locked --workspace --target $(TARGET)
+	$(CARGO) test --locked --workspace --features garboard-libcontainer/oci-spec --target $(TARGET)
 
 # A Debian root filesystem for the cases that want a whole system: made once, in half a minute.
 DEBIAN := $(abspath $(TARGET_DIR))/debian-rootfs

@@ -37,6 +37,36 @@ impl Bundle {
         Ok(Bundle { directory, path })
     }
 
+    /// Writes `spec` into the directory as its config.json (0600), and opens it. The text then goes through the validation of any other:
+    /// a `Spec` has no right to be trusted more. Errors: NotFound; AlreadyExists when there is a config.json; Refused.
+    #[cfg(feature = "oci-spec")]
+    pub fn from_spec(path: &Path, spec: &oci_spec::runtime::Spec) -> Result<Bundle, Error> {
+        let bundle = Bundle::open(path)?;
+        let text = serde_json::to_vec(spec).map_err(|e| Error::new(ErrorKind::InvalidConfig, e))?;
+        let name = bundle.path.join("config.json");
+        let refused = |call: &'static str| {
+            let name = name.clone();
+            move |errno: Errno| match errno {
+                Errno::EXIST => Error::new(ErrorKind::AlreadyExists, "config.json exists"),
+                errno => Refused::new(call, name, errno).into(),
+            }
+        };
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(
+            &bundle.directory,
+            c"config.json",
+            flags,
+            Mode::from_raw_mode(0o600),
+        )
+        .map_err(refused("open"))?;
+        let mut rest = text.as_slice();
+        while !rest.is_empty() {
+            let count = retry(|| rustix::io::write(&file, rest)).map_err(refused("write"))?;
+            rest = rest.get(count..).unwrap_or_default();
+        }
+        Ok(bundle)
+    }
+
     /// Absolute.
     pub fn path(&self) -> &Path {
         &self.path
