@@ -5,14 +5,12 @@
 //! stream are kept for the error. Past its timeout it is killed. Nothing of the calling process is changed: no handler, no mask, no wait for
 //! any other child. A host program that reaps every child, or ignores SIGCHLD, may take the exit status; then the hook counts as failed.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,9 +24,12 @@ use rustix::process::{
 use crate::config::Hook;
 use crate::error::{Error, ErrorKind, Pointer};
 use crate::kernel_file::retry;
+use crate::sys::{HookProgram, spawn_hook};
 
 /// How much of each output stream is kept for the error message.
 const KEPT: usize = 64 * 1024;
+/// What a pipe holds (pipe(7)).
+const PIPE: usize = 64 * 1024;
 
 /// The kinds of hook that run on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +152,9 @@ pub fn run(hook: &Hook, state: &[u8]) -> Result<(), HookFailure> {
     let deadline = limit.map(|limit| Instant::now() + limit);
     let (stdout, stdout_write) = capture()?;
     let (stderr, stderr_write) = capture()?;
-    // Our copies of the write ends are closed in here, so that the end of file shows when the hook and its children have closed theirs.
-    let process = spawn(hook, state_file(state)?, stdout_write, stderr_write)?;
+    let process = spawn(hook, &state_file(state)?, &stdout_write, &stderr_write)?;
+    // Our copies of the write ends: the end of file shows when the hook and its children have closed theirs.
+    drop((stdout_write, stderr_write));
     let mut streams = [stdout, stderr];
     if !process.watch(&mut streams, deadline)? {
         process.kill()?;
@@ -207,47 +209,54 @@ fn state_file(state: &[u8]) -> Result<OwnedFd, HookFailure> {
     Ok(file.into())
 }
 
-/// Starts the hook. std uses posix_spawn(3) here, which neither copies our memory nor runs our code in the child.
+/// Starts the hook.
 fn spawn(
     hook: &Hook,
-    stdin: OwnedFd,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
+    stdin: &OwnedFd,
+    stdout: &OwnedFd,
+    stderr: &OwnedFd,
 ) -> Result<Process, HookFailure> {
-    let text = |text: &CStr| OsStr::from_bytes(text.to_bytes()).to_owned();
-    let mut command = Command::new(text(&hook.path));
-    if let [first, rest @ ..] = hook.args.as_slice() {
-        command
-            .arg0(text(first))
-            .args(rest.iter().map(|arg| text(arg)));
-    }
-    if let Some(env) = &hook.env {
-        command.env_clear();
-        command.envs(env.iter().filter_map(|variable| {
-            let bytes = variable.to_bytes();
-            let equals = bytes.iter().position(|&byte| byte == b'=')?;
-            Some((
-                OsStr::from_bytes(&bytes[..equals]),
-                OsStr::from_bytes(&bytes[equals + 1..]),
-            ))
-        }));
-    }
-    command
-        .current_dir("/")
-        .stdin(Stdio::from(stdin))
-        .stdout(Stdio::from(stdout))
-        .stderr(Stdio::from(stderr));
-    let child = command.spawn().map_err(|error| HookFailure::Spawn {
+    let inherited: Vec<CString>;
+    let env = match &hook.env {
+        Some(env) => env,
+        None => {
+            inherited = environment();
+            &inherited
+        }
+    };
+    let path = std::slice::from_ref(&hook.path);
+    let pid = spawn_hook(&HookProgram {
+        path: &hook.path,
+        args: if hook.args.is_empty() {
+            path
+        } else {
+            &hook.args
+        },
+        env,
+        stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+    })
+    .map_err(|errno| HookFailure::Spawn {
         path: hook.path.to_string_lossy().into_owned(),
-        errno: Errno::from_io_error(&error).unwrap_or(Errno::INVAL),
+        errno,
     })?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     // A host that reaps everything may have done so already.
-    let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     Ok(Process { pidfd })
 }
 
-/// The process of a hook; std's `Child` is let go, for it would wait by pid.
+/// The environment of this program, as a child gets it.
+pub fn environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter_map(|(key, value)| {
+            let mut text = key.into_vec();
+            text.push(b'=');
+            text.extend(value.into_vec());
+            CString::new(text).ok()
+        })
+        .collect()
+}
+
+/// The process of a hook.
 struct Process {
     pidfd: Option<OwnedFd>,
 }
@@ -341,10 +350,11 @@ struct Stream {
 }
 
 impl Stream {
-    /// Reads what is there.
+    /// Reads what is there, but no more than a full pipe: a writer without end must not keep us from the deadline.
     fn drain(&mut self) -> Result<(), HookFailure> {
         let mut chunk = [0u8; 4096];
-        while let Some(fd) = &self.fd {
+        for _ in 0..PIPE / chunk.len() {
+            let Some(fd) = &self.fd else { break };
             match retry(|| read(fd, &mut chunk[..])) {
                 Ok(0) => self.fd = None,
                 Ok(length) => {

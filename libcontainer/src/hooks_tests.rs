@@ -85,3 +85,14 @@ fn a_large_state_that_nobody_reads_and_a_grandchild_that_stays() {
     run(&shell("sleep 3 & exit 0"), &vec![b' '; 1_000_000]).unwrap();
     assert!(started.elapsed() < Duration::from_secs(2));
 }
+
+#[test]
+fn a_hook_that_writes_without_end_is_killed_in_time() {
+    let started = Instant::now();
+    let hook = Hook {
+        timeout_s: Some(1),
+        ..shell("cat /dev/zero & exec cat /dev/zero")
+    };
+    assert!(failure(&hook).ends_with("hook ran past specified timeout of 1.0s"));
+    assert!(started.elapsed() < Duration::from_secs(5));
+}

@@ -1,8 +1,6 @@
 //! create and run: validate, plan, record the intent, act, record the result. Each thing acquired is a guard until the last line.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, mkdirat};
@@ -177,7 +175,11 @@ impl Create<'_> {
             preserve_fds: self.options.preserve_fds,
             notify_dir,
             start,
-            host_env: if wants_env { environment() } else { Vec::new() },
+            host_env: if wants_env {
+                hooks::environment()
+            } else {
+                Vec::new()
+            },
         };
         Ok(LaunchPlan::create(config, &request, &self.facts()?))
     }
@@ -333,17 +335,6 @@ fn make_notify_directory(claim: &Claim) -> Result<std::path::PathBuf, Error> {
     mkdirat(claim.directory(), c"notify", Mode::from_raw_mode(0o755))
         .map_err(|errno| Refused::new("mkdir", &path, errno))?;
     Ok(path)
-}
-
-fn environment() -> Vec<CString> {
-    std::env::vars_os()
-        .filter_map(|(key, value)| {
-            let mut text = key.into_vec();
-            text.push(b'=');
-            text.extend(value.into_vec());
-            CString::new(text).ok()
-        })
-        .collect()
 }
 
 /// What a create does for its stage.

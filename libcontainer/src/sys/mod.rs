@@ -6,6 +6,7 @@
 mod bpf;
 mod child;
 mod file;
+mod hook;
 mod process;
 mod signal;
 mod spawn;
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 
 pub use bpf::{bpf_attach_cgroup_device, bpf_load_cgroup_device};
 pub use file::{MFD_EXEC, is_open, mount_setattr, namespace_kind, owning_user_namespace};
+pub use hook::{HookProgram, spawn_hook};
 pub use process::{exit_status_of_reaped, realtime_signal, reap, set_rlimit};
 pub use signal::with_signals_blocked;
 pub use spawn::{Spawn, SpawnError, Spawned, Wait, spawn};

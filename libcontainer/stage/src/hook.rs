@@ -4,10 +4,12 @@ use core::ffi::CStr;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, MemfdFlags, SeekFrom, memfd_create, seek};
+use rustix::fs::{CWD, MemfdFlags, Mode, SeekFrom, memfd_create, seek};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions, chdir, getpid, pidfd_send_signal, waitid};
+use rustix::process::{
+    Signal, WaitId, WaitIdOptions, chdir, getpid, pidfd_send_signal, umask, waitid,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::fault::{Fault, On, Result};
@@ -24,6 +26,8 @@ pub struct Hook<'p> {
     pub timeout_s: u32,
     pub state: &'p CStr,
     pub pid_at: u32,
+    /// For a hook that runs while ours is empty; `None`: it keeps ours.
+    pub umask: Option<Mode>,
 }
 
 /// The first bytes a hook wrote to its stdout and stderr, for the error message.
@@ -134,6 +138,9 @@ fn child(
     arguments: program::Table,
     environment: program::Table,
 ) -> ! {
+    if let Some(mask) = hook.umask {
+        umask(mask);
+    }
     let set = rustix::stdio::dup2_stdin(state)
         .on(Call::Dup)
         .and_then(|()| {
@@ -155,31 +162,44 @@ fn child(
     sys::exit(127)
 }
 
-/// When a hook has to be done.
+/// When a hook has to be done: nanoseconds of the monotonic clock.
 struct Deadline(Option<i64>);
+
+const SECOND: i64 = 1_000_000_000;
 
 impl Deadline {
     fn new(timeout_s: u32) -> Deadline {
-        let now = clock_gettime(ClockId::Monotonic).tv_sec;
-        Deadline((timeout_s > 0).then(|| now.saturating_add(i64::from(timeout_s))))
+        let limit = i64::from(timeout_s).saturating_mul(SECOND);
+        Deadline((timeout_s > 0).then(|| now().saturating_add(limit)))
     }
 
-    /// Whole seconds left; `None`: for ever.
-    fn left(&self) -> Option<Timespec> {
-        let end = self.0?;
-        let seconds = end.saturating_sub(clock_gettime(ClockId::Monotonic).tv_sec);
-        Some(Timespec {
-            tv_sec: seconds.max(0),
-            tv_nsec: 0,
-        })
+    /// The time left, in nanoseconds; `None`: for ever.
+    fn left(&self) -> Option<i64> {
+        self.0.map(|end| end.saturating_sub(now()).max(0))
     }
 }
+
+fn now() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec
+        .saturating_mul(SECOND)
+        .saturating_add(now.tv_nsec)
+}
+
+/// What is read after the hook's end at most: as much as a pipe holds (pipe(7)), since a grandchild may write without end.
+const PIPE: usize = 64 * 1024;
 
 /// Collects output until the hook has exited; kills it when its time is up. A grandchild that keeps the pipe open does not keep us.
 fn watch(pidfd: &OwnedFd, out: &OwnedFd, deadline: Deadline, output: &mut Output) -> Result<bool> {
     let mut buffer = [0u8; 512];
     let mut open = true;
+    let mut rest = PIPE;
     loop {
+        let left = deadline.left();
+        let timeout = left.map(|left| Timespec {
+            tv_sec: left.checked_div(SECOND).unwrap_or(0),
+            tv_nsec: left.checked_rem(SECOND).unwrap_or(0),
+        });
         let mut fds = [
             PollFd::new(pidfd, PollFlags::IN),
             PollFd::new(out, PollFlags::IN),
@@ -190,22 +210,27 @@ fn watch(pidfd: &OwnedFd, out: &OwnedFd, deadline: Deadline, output: &mut Output
         } else {
             core::slice::from_mut(exit)
         };
-        match poll(watched, deadline.left().as_ref()) {
-            Ok(0) => {
-                pidfd_send_signal(pidfd, Signal::KILL).on(Call::Wait)?;
-                return Ok(true);
-            }
+        match poll(watched, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Fault::new(Call::Poll, errno)),
         }
         let exited = fds.first().is_some_and(|fd| !fd.revents().is_empty());
         let readable = open && fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
+        // Also for a hook that always has something to say.
+        if left == Some(0) && !exited {
+            pidfd_send_signal(pidfd, Signal::KILL).on(Call::Wait)?;
+            return Ok(true);
+        }
+        if exited && (!readable || rest == 0) {
+            return Ok(false);
+        }
         if readable {
             let length = read(out, &mut buffer).on(Call::Read)?;
             open = length > 0;
             output.push(buffer.get(..length).unwrap_or(&[]));
-        } else if exited {
-            return Ok(false);
+            if exited {
+                rest = rest.saturating_sub(length);
+            }
         }
     }
 }

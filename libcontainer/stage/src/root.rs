@@ -21,19 +21,19 @@ pub fn tree_propagation(flags: u64) -> Result<()> {
 }
 
 /// At `at`, the path that hooks know the rootfs by, or over `/` where it is empty: pivot_root only asks that the new root be a mount point.
-pub fn attach(tree: impl AsFd, at: &CStr) -> Result<()> {
+/// Returns the umask that the caller of the runtime gave us.
+pub fn attach(tree: impl AsFd, at: &CStr) -> Result<Mode> {
     let at = if at.is_empty() { c"/" } else { at };
     move_mount(tree, c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).on(Call::MoveMount)?;
     // Modes of what we make are those of the plan; the container's own umask is set by a later step.
-    umask(Mode::empty());
-    Ok(())
+    Ok(umask(Mode::empty()))
 }
 
 /// For a parent without privilege over its mount namespace.
-pub fn clone(path: &CStr, recursive: bool) -> Result<OwnedFd> {
+pub fn clone(path: &CStr, recursive: bool) -> Result<(OwnedFd, Mode)> {
     let tree = mount::clone_path(path, recursive)?.keep();
-    attach(&tree, path)?;
-    Ok(tree)
+    let mask = attach(&tree, path)?;
+    Ok((tree, mask))
 }
 
 /// The old root is put over the new one and detached: no directory for it is needed, and nothing of the host stays reachable.

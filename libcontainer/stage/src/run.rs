@@ -3,6 +3,7 @@
 mod dispatch;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::Mode;
 use rustix::io::{Errno, read};
 
 use crate::channel::Channel;
@@ -98,6 +99,8 @@ struct Stage<'p> {
     first_scratch: u32,
     /// Nothing has left `/` since pivot_root entered it.
     in_root: bool,
+    /// The umask before we emptied it; until the root is changed.
+    caller_umask: Option<Mode>,
 }
 
 impl<'p> Stage<'p> {
@@ -120,6 +123,7 @@ impl<'p> Stage<'p> {
             step: 0,
             first_scratch: 3,
             in_root: false,
+            caller_umask: None,
         }
     }
 

@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
         a_failing_poststart_hook_ends_the_container,
         a_failing_poststop_hook_leaves_nothing,
         a_hook_that_hangs_is_killed,
+        hooks_start_like_a_new_program,
         a_hook_that_is_not_there_is_refused,
         a_hooks_arguments_are_as_given,
         a_prestart_hook_can_enter_the_network_namespace,
@@ -289,6 +290,32 @@ fn a_hook_that_hangs_is_killed(t: &Test) -> Done {
                 one.state != 'Z' && processes::command_line(one.pid).contains("sleep 1006")
             }))
         })?;
+    }
+    Ok(())
+}
+
+/// Whatever the caller of the runtime left ignored, open or unusual.
+fn hooks_start_like_a_new_program(t: &Test) -> Done {
+    t.not_for_runc("1.1 hands on what its caller ignores")?;
+    let text = |kind: &str| {
+        format!(
+            "( grep -E 'Sig(Blk|Ign)' /proc/self/status; [ -e /proc/self/fd/7 ] && echo leaked; umask ) > $D/{kind}.start 2>&1"
+        )
+    };
+    let (bundle, out) = hooked(t, Bundle::args(["true"]), text)?;
+    let c = t.container(&bundle)?;
+    let strange = "trap '' HUP INT USR1; umask 027; exec 7</dev/null";
+    let command = t.runtime.from_shell(strange, &c.run_command(&[]));
+    t.runtime.finish(command)?.success()?;
+    for kind in KINDS {
+        let seen = std::fs::read_to_string(out.join(format!("{kind}.start")))?;
+        let umask = if kind == "startContainer" {
+            "0022"
+        } else {
+            "0027"
+        };
+        let clean = format!("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n{umask}\n");
+        assert_eq!(seen, clean, "{kind}");
     }
     Ok(())
 }

@@ -61,13 +61,14 @@ impl<'p> Stage<'p> {
         match *step {
             Step::TreePropagation { flags } => root::tree_propagation(flags),
             Step::AttachRoot { root: slot, at } => {
-                root::attach(self.slot(slot)?, at)?;
+                self.caller_umask = Some(root::attach(self.slot(slot)?, at)?);
                 // Only now: where this place was refused, the plan names another.
                 self.root = Some(self.take_slot(slot)?);
                 Ok(())
             }
             Step::CloneRoot { path, recursive } => {
-                self.root = Some(root::clone(path, recursive)?);
+                let (root, mask) = root::clone(path, recursive)?;
+                (self.root, self.caller_umask) = (Some(root), Some(mask));
                 Ok(())
             }
             Step::Device {
@@ -134,6 +135,8 @@ impl<'p> Stage<'p> {
                     timeout_s,
                     state,
                     pid_at,
+                    // Before pivot_root it works for the host, like the hooks of our parent; after it the process's umask is set.
+                    umask: self.caller_umask,
                 };
                 hook::run(&hook, &mut self.output).map_err(|fault| Fault {
                     argument: hook_argument(point, index),
@@ -149,9 +152,13 @@ impl<'p> Stage<'p> {
             Step::PivotRoot {} => {
                 root::pivot(opened(&self.root)?)?;
                 self.in_root = true;
+                self.caller_umask = None;
                 Ok(())
             }
-            Step::MoveRoot {} => root::switch(opened(&self.root)?),
+            Step::MoveRoot {} => {
+                self.caller_umask = None;
+                root::switch(opened(&self.root)?)
+            }
             Step::RootPropagation { flags } => mount::set_propagation(self.root()?, flags),
             Step::Mask { path } => {
                 let root = opened(&self.root)?;
