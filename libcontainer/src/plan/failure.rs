@@ -200,6 +200,13 @@ fn hook(failure: &Failure) -> String {
 fn mount(plan: &LaunchPlan, planned: &Planned, failure: &Failure) -> String {
     let (source, target) = ends(plan, &planned.step);
     let errno = Errno(failure.errno);
+    if let (Step::MountNew { fstype, .. }, Call::Check) = (&planned.step, failure.call) {
+        return format!(
+            "{}: filesystem {:?} must be mounted on ordinary directory: a symbolic link leads to {target:?}",
+            planned.at,
+            fstype.show(),
+        );
+    }
     let call = call(&planned.step, failure);
     let text = format!(
         "{}: error mounting {source:?} to rootfs at {target:?}: {call}: {errno}",

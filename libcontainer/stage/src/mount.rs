@@ -68,7 +68,12 @@ pub fn mount_new(root: BorrowedFd<'_>, new: &New<'_>) -> Result<()> {
         }
     }
     // The working directory is the target that openat2 found: mount(2) is given no path that somebody could swap.
-    fchdir(path::make_directory(root, new.target)?).on(Call::Fchdir)?;
+    let target = match new.fstype.to_bytes() {
+        // What masks and read-only paths protect lies below these (CVE-2019-19921, CVE-2025-54867).
+        b"proc" | b"sysfs" => path::make_ordinary_directory(root, new.target)?,
+        _ => path::make_directory(root, new.target)?,
+    };
+    fchdir(target).on(Call::Fchdir)?;
     mount(
         new.source,
         c".",

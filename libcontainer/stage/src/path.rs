@@ -25,8 +25,17 @@ const ATTEMPTS: usize = 128;
 
 /// Opens `path` as the container will see it: symlinks stay inside `root`, magic links of procfs are refused.
 pub fn open(root: impl AsFd, path: &CStr, flags: OFlags) -> core::result::Result<Scratch, Errno> {
+    open_as(root, path, flags, ResolveFlags::NO_MAGICLINKS)
+}
+
+fn open_as(
+    root: impl AsFd,
+    path: &CStr,
+    flags: OFlags,
+    restriction: ResolveFlags,
+) -> core::result::Result<Scratch, Errno> {
     let path = if path.is_empty() { c"." } else { path };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::IN_ROOT | restriction;
     for _ in 0..ATTEMPTS {
         match openat2(
             root.as_fd(),
@@ -136,6 +145,22 @@ fn split_bytes(bytes: &[u8]) -> (&[u8], &[u8]) {
 pub fn make_directory(root: impl AsFd, path: &CStr) -> Result<Scratch> {
     match open(root.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY) {
         Err(Errno::NOENT) => make_missing(root, path),
+        result => result.on(Call::Open),
+    }
+}
+
+/// The directory `path`, made where missing, that no symlink leads to: who could swap one would decide what lies below it.
+pub fn make_ordinary_directory(root: impl AsFd, path: &CStr) -> Result<Scratch> {
+    let ordinary = || {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        open_as(root.as_fd(), path, flags, ResolveFlags::NO_SYMLINKS)
+    };
+    match ordinary() {
+        Err(Errno::NOENT) => {
+            make_missing(root.as_fd(), path)?;
+            ordinary().on(Call::Open)
+        }
+        Err(Errno::LOOP) => Err(Fault::check(Errno::LOOP)),
         result => result.on(Call::Open),
     }
 }

@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         cve_2025_31133_a_false_null_does_not_unmask,
         cve_2025_52565_a_console_behind_a_link_stays_inside,
         cve_2025_52881_a_false_proc_is_not_written_to,
+        cve_2019_19921_proc_and_sys_are_not_mounted_behind_a_link,
         cve_2022_29162_inheritable_capabilities_are_empty,
         cve_2026_41579_dev_behind_a_link_stays_inside,
         cve_2016_9962_an_exec_cannot_be_looked_into,
@@ -416,6 +417,18 @@ fn cve_2025_52881_a_false_proc_is_not_written_to(t: &Test) -> Done {
             );
         }
         canary.is_silent()?;
+    }
+    Ok(())
+}
+
+fn cve_2019_19921_proc_and_sys_are_not_mounted_behind_a_link(t: &Test) -> Done {
+    for (path, target) in [("proc", "/tmp"), ("sys", "/proc"), ("proc", "nowhere")] {
+        let bundle = Bundle::args(["true"])
+            .writable()
+            .root(|root| root.link(path, target));
+        t.container(&bundle)?
+            .run()?
+            .fails_with("must be mounted on ordinary directory")?;
     }
     Ok(())
 }
