@@ -20,13 +20,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use crate::config::DeviceRule;
 use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
+use crate::kernel_file::write_value;
 pub(crate) use directory::CreateError;
 use directory::Directory;
+use layout::CgroupLayout;
 
 pub use mounts::{CgroupMounts, HierarchyMount};
 pub use path::{BadPath, Version};
@@ -161,14 +164,32 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Moves `pid` out of a frozen v1 cgroup into its parent, where it can die. On cgroup2 a frozen process dies as it is.
-    pub fn evict(&self, pid: i32) -> Result<(), Error> {
-        for directory in self
+    /// Moves processes of ours out of a frozen v1 cgroup, where they could not even die, into the one that we run in: its parent may be
+    /// frozen too. On cgroup2 a frozen process dies as it is.
+    pub fn evict(&self, pids: &[i32]) -> Result<(), Error> {
+        let frozen = self
             .directories
             .iter()
-            .filter(|directory| directory.place.has("freezer"))
-        {
-            directory.write("../cgroup.procs", pid.to_string().as_bytes())?;
+            .find(|directory| directory.place.has("freezer"));
+        let (Some(frozen), CgroupLayout::Legacy(hierarchies)) =
+            (frozen, CgroupLayout::read(&Host::new())?)
+        else {
+            return Ok(());
+        };
+        let own = hierarchies
+            .iter()
+            .find(|hierarchy| hierarchy.mount_point == frozen.place.mount);
+        let Some(own) = own else { return Ok(()) };
+        let path = own
+            .mount_point
+            .join(own.own.strip_prefix("/").unwrap_or(&own.own))
+            .join("cgroup.procs");
+        for pid in pids {
+            match write_value(CWD, &path, pid.to_string().as_bytes()) {
+                // It has ended by itself.
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(Refused::new("write", path, errno).into()),
+            }
         }
         Ok(())
     }

@@ -200,7 +200,7 @@ impl Launched {
         let silent = || {
             self.patience
                 .as_ref()
-                .map_or(Ok(()), |patience| patience.check(Some(self.pid)))
+                .map_or(Ok(()), |patience| patience.check(&[self.pid]))
         };
         let received = channel::receive(self.control.as_fd(), &silent).inspect_err(|_| {
             // It may have died by itself.

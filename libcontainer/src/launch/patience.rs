@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::Child;
@@ -30,19 +32,45 @@ impl Child<'_> {
         });
         Ok(())
     }
+
+    /// Waits for the end of the first stage, which has forked and leaves: even there it may be frozen.
+    pub(super) fn await_first(&self) -> Result<(), Error> {
+        let (Some(patience), Some(first)) = (&self.patience, &self.first) else {
+            return Ok(());
+        };
+        let limit = Timespec {
+            tv_sec: 0,
+            tv_nsec: LOOK_EVERY.subsec_nanos().into(),
+        };
+        loop {
+            match poll(
+                &mut [PollFd::new(&first.pidfd, PollFlags::IN)],
+                Some(&limit),
+            ) {
+                Ok(0) => patience.check(&self.pids())?,
+                Err(Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(errno) => return Err(Refused::call("poll(pidfd)", errno).into()),
+            }
+        }
+    }
+
+    /// All that runs of this launch.
+    pub(super) fn pids(&self) -> Vec<i32> {
+        let processes = self.init.iter().chain(&self.first);
+        processes.map(|process| process.pid).collect()
+    }
 }
 
 impl Patience {
-    /// Called when the stage has been silent for a while: Ok means wait on. A frozen v1 cgroup would keep `pid` even from dying, so it is
-    /// moved out of it first.
-    pub fn check(&self, pid: Option<i32>) -> Result<(), Error> {
+    /// Called when the stage has been silent for a while: Ok means wait on. A frozen v1 cgroup would keep its processes, `pids`, even from
+    /// dying, so they are moved out of it first.
+    pub fn check(&self, pids: &[i32]) -> Result<(), Error> {
         let cgroup = Cgroup::open(&self.places, &self.token)?;
         if !cgroup.frozen()? {
             return Ok(());
         }
-        if let Some(pid) = pid {
-            cgroup.evict(pid)?;
-        }
+        cgroup.evict(pids)?;
         Err(Error::new(
             ErrorKind::WrongStatus,
             "container's cgroup unexpectedly frozen: the process could not be executed",

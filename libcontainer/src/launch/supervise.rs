@@ -89,7 +89,7 @@ impl Child<'_> {
 
     fn receive(&self) -> Result<Option<Message>, Error> {
         let silent = || match &self.patience {
-            Some(patience) => patience.check(self.pid().ok()),
+            Some(patience) => patience.check(&self.pids()),
             None => Ok(()),
         };
         channel::receive(self.control()?, &silent)
@@ -158,6 +158,7 @@ impl Child<'_> {
         let pid = i32::try_from(u32::from_le_bytes([a, b, c, d])).map_err(|_| out_of_order())?;
         let pidfd = message.fd.ok_or_else(out_of_order)?;
         self.init = Some(Spawned { pid, pidfd });
+        self.await_first()?;
         if let Some(first) = self.first.take() {
             super::wait(&first.pidfd)?;
         }

@@ -30,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         exec_leaves_no_process,
         exec_cpu_affinity_is_set,
         exec_into_a_frozen_container_is_refused,
+        exec_below_a_frozen_cgroup_ends,
         exec_is_not_stopped_by_a_freeze,
         exec_in_a_user_namespace,
         many_execs_at_once,
@@ -415,6 +416,24 @@ fn exec_into_a_frozen_container_is_refused(t: &Test) -> Done {
     fs::write(&file, thawed)?;
     outcome?.exits_with(255)?.fails_with("paused container")?;
     c.exec(&["true"])?.success()?;
+    Ok(())
+}
+
+/// A pod is frozen as a whole: moving the new process out of the container's own cgroup alone would not let it die.
+fn exec_below_a_frozen_cgroup_ends(t: &Test) -> Done {
+    t.not_for_runc("1.1 waits for the thaw")?;
+    let c = sleeper(t)?;
+    let (file, frozen, thawed) = freezer(t, &c)?;
+    let name = file.file_name().unwrap_or_default();
+    let pod = file.ancestors().nth(2).map(|dir| dir.join(name));
+    let pod = pod.ok_or_else(|| Failure::new("the cgroup has no parent"))?;
+    fs::write(&pod, frozen)?;
+    let run = t
+        .runtime
+        .spawn(c.command("exec", &["--ignore-paused"], &["true"]))?;
+    let ended = run.wait(std::time::Duration::from_secs(10));
+    fs::write(&pod, thawed)?;
+    ended?.exits_with(255)?.fails_with("frozen")?;
     Ok(())
 }
 
