@@ -7,13 +7,18 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType, connect, sendmsg, socket_with,
 };
 
 use crate::error::{Error, Refused};
+
+/// How long the engine may take to accept.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends `fd` with `payload` to the stream socket at `path`.
 pub fn send(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error> {
@@ -25,6 +30,9 @@ pub fn send(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error
         None,
     )
     .map_err(refused("socket(AF_UNIX)"))?;
+    // Nobody may accept: with a full backlog connect(2) would wait for ever.
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))
+        .map_err(refused("setsockopt(SO_SNDTIMEO)"))?;
     connect_to(&socket, path)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
