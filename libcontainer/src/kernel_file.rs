@@ -23,11 +23,14 @@ pub fn read_record(dir: impl AsFd, path: impl Arg) -> Result<Vec<u8>, Errno> {
 
 /// The content of a file of any length, such as `cgroup.procs` or `mountinfo`.
 pub fn read_all(dir: impl AsFd, path: impl Arg) -> Result<Vec<u8>, Errno> {
-    let file = open_for_reading(dir, path)?;
+    read_to_end(&open_for_reading(dir, path)?)
+}
+
+fn read_to_end(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut content = Vec::new();
     let mut chunk = vec![0; 4 * RECORD];
     loop {
-        match retry(|| read(&file, &mut chunk[..]))? {
+        match retry(|| read(file, &mut chunk[..]))? {
             0 => return Ok(content),
             length => content.extend_from_slice(&chunk[..length]),
         }
@@ -43,6 +46,12 @@ pub fn write_value(dir: impl AsFd, path: impl Arg, value: &[u8]) -> Result<(), E
         Mode::empty(),
     )?;
     retry(|| write(&file, value)).map(drop)
+}
+
+/// The same of a file that somebody may have put a fifo or a link in the place of: neither is waited for or followed.
+pub fn read_plain(dir: impl AsFd, path: impl Arg) -> Result<Vec<u8>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    read_to_end(&openat(dir, path, flags, Mode::empty())?)
 }
 
 fn open_for_reading(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, Errno> {

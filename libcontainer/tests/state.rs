@@ -58,6 +58,22 @@ fn status(entry: &Entry) -> Status {
 }
 
 #[test]
+fn a_fifo_or_a_link_in_the_place_of_a_record_keeps_nobody() {
+    let root = Root::new("fifo");
+    let store = root.store();
+    for name in ["fifo", "link"] {
+        fs::create_dir(root.0.join(name)).unwrap();
+    }
+    let fifo = root.0.join("fifo/state.json");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", root.0.join("link/state.json")).unwrap();
+    let found: Vec<_> = store.list().unwrap().collect();
+    assert_eq!(found.len(), 2);
+    assert!(found[0].1.as_ref().unwrap().record().is_none());
+    assert!(found[1].1.is_err());
+}
+
+#[test]
 fn an_intent_is_on_disk_at_once_and_goes_with_its_guard() {
     let root = Root::new("intent");
     let store = root.store();

@@ -16,7 +16,7 @@ use rustix::io::{Errno, write};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
-use crate::kernel_file::{read_all, retry};
+use crate::kernel_file::{read_plain, retry};
 
 use super::record::VERSION;
 use super::{Phase, Record, Status};
@@ -142,7 +142,7 @@ impl Entry {
     /// Reads the record again, after the lock was taken or time has passed.
     /// Errors: Unsupported for a record of another version; NotFound when the container was removed meanwhile.
     pub fn reload(&mut self) -> Result<(), Error> {
-        self.content = match read_all(&self.dir, RECORD_FILE) {
+        self.content = match read_plain(&self.dir, RECORD_FILE) {
             Ok(text) => parse(&text, &self.path)?,
             Err(Errno::NOENT) if fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0) => {
                 return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
