@@ -70,6 +70,8 @@ pub struct Container {
     pub(crate) notify: Option<NotifyProxy>,
     pub(crate) warnings: Vec<String>,
     pub(crate) observer: Observer,
+    /// What is known of the machine since the handle was made.
+    pub(crate) host: Host,
 }
 
 impl Container {
@@ -100,20 +102,20 @@ impl Container {
 
     /// The state now.
     pub fn state(&self) -> Result<State, Error> {
-        lifecycle::state(&self.entry, &Host::new())
+        lifecycle::state(&self.entry, &self.host)
     }
 
     /// Lets a created container go on to its program, then runs the poststart hooks. Blocks for the hooks.
     /// Errors: WrongStatus with runc's texts; Refused when a hook fails (init is killed then).
     pub fn start(&self) -> Result<(), Error> {
-        lifecycle::start(&self.entry, &Host::new(), None, &self.observer).map(drop)
+        lifecycle::start(&self.entry, &self.host, None, &self.observer).map(drop)
     }
 
     /// The same for a container created with [`crate::CreateOptions::notify_socket`]: its own socket is bound before its program runs, and
     /// the proxy returned passes its readiness on to `host`, an absolute path or an abstract name after `@`. `None`: it was created
     /// without. Blocks and fails as [`Container::start`].
     pub fn start_notifying(&self, host: &Path) -> Result<Option<NotifyProxy>, Error> {
-        lifecycle::start(&self.entry, &Host::new(), Some(host), &self.observer)
+        lifecycle::start(&self.entry, &self.host, Some(host), &self.observer)
     }
 
     /// The proxy of a container that was run, not created, with [`crate::CreateOptions::notify_socket`]; the first call has it.
@@ -125,7 +127,7 @@ impl Container {
     /// `all`: a container that has stopped is no error. Blocks up to 10 s, and only for the processes of that cgroup.
     /// Errors: WrongStatus `container not running`; InvalidConfig when there is no such signal.
     pub fn kill(&self, signal: i32, all: bool) -> Result<(), Error> {
-        if lifecycle::kill(&self.entry, &Host::new(), signal, all)? {
+        if lifecycle::kill(&self.entry, &self.host, signal, all)? {
             self.observer.tell(self.id(), Event::Signaled { signal });
         }
         Ok(())
@@ -134,7 +136,7 @@ impl Container {
     /// Executes a further process. Returns, and blocks until, its program was executed; an error within seconds where a freeze keeps it
     /// from that. Errors: WrongStatus with runc's texts; InvalidConfig with every fault of the request; Refused.
     pub fn exec(&self, request: ExecRequest) -> Result<Exec, Error> {
-        let exec = lifecycle::exec(&self.entry, &Host::new(), request)?;
+        let exec = lifecycle::exec(&self.entry, self.pidfd.as_ref(), &self.host, request)?;
         self.observer
             .tell(self.id(), Event::Executed { pid: exec.pid });
         self.observer.warn(self.id(), &exec.warnings);
@@ -154,7 +156,7 @@ impl Container {
     /// knows need not be read again. Blocks up to 10 s for processes that do not die.
     pub fn delete(&self) -> Result<(), Error> {
         let init = self.pidfd.as_ref();
-        lifecycle::delete_held(&self.entry, init, &Host::new(), &self.observer)
+        lifecycle::delete_held(&self.entry, init, &self.host, &self.observer)
     }
 
     /// Every process of the container, in the caller's pid namespace; `None` when its cgroup is gone.

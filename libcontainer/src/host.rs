@@ -27,7 +27,6 @@ pub struct Host {
     euid: u32,
     user_namespace: OnceLock<bool>,
     proc: OnceLock<OwnedFd>,
-    boot_id: OnceLock<String>,
     layout: OnceLock<CgroupLayout>,
     facts: OnceLock<HostFacts>,
 }
@@ -55,7 +54,6 @@ impl Host {
             euid: rustix::process::geteuid().as_raw(),
             user_namespace: OnceLock::new(),
             proc: OnceLock::new(),
-            boot_id: OnceLock::new(),
             layout: OnceLock::new(),
             facts: OnceLock::new(),
         }
@@ -125,9 +123,10 @@ impl Host {
         cached(&self.proc, open_proc).map(AsFd::as_fd)
     }
 
-    /// A random name of this boot. Source: `/proc/sys/kernel/random/boot_id`.
-    pub fn boot_id(&self) -> Result<&str, Error> {
-        cached(&self.boot_id, || {
+    /// A random name of this boot, which a process outlives no other of. Source: `/proc/sys/kernel/random/boot_id`.
+    pub fn boot_id(&self) -> Result<&'static str, Error> {
+        static BOOT_ID: OnceLock<String> = OnceLock::new();
+        cached(&BOOT_ID, || {
             let text = self.read_proc("sys/kernel/random/boot_id")?;
             Ok(String::from_utf8_lossy(text.trim_ascii()).into_owned())
         })

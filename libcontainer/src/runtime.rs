@@ -83,7 +83,7 @@ impl Runtime {
     /// A container by its id. Errors: NotFound with runc's text `container does not exist`.
     pub fn container(&self, id: &str) -> Result<Container, Error> {
         let entry = self.store.entry(&ContainerId::parse(id)?)?;
-        lifecycle::load(entry, &Host::new(), &self.observer)
+        lifecycle::load(entry, Host::new(), &self.observer)
     }
 
     /// Every container in the root, each with its state or with why it cannot be told. Errors: Refused when the root cannot be read.

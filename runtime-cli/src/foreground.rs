@@ -35,7 +35,17 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Blocks everything that can be blocked. To be called before the process is made, so that no signal falls between.
     pub fn block() -> Result<Signals, Errno> {
-        let all = SigSet::all();
+        Signals::block_set(SigSet::all())
+    }
+
+    /// The same for a command that is no subreaper: it has no other child to hear of.
+    pub fn block_but_children() -> Result<Signals, Errno> {
+        let mut set = SigSet::all();
+        set.remove(Signal::SIGCHLD);
+        Signals::block_set(set)
+    }
+
+    fn block_set(all: SigSet) -> Result<Signals, Errno> {
         all.thread_block().map_err(errno)?;
         Ok(Signals(
             SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)

@@ -243,6 +243,7 @@ impl Create<'_> {
             notify: None,
             warnings,
             observer: self.observer.clone(),
+            host: Host::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use stage::message::ToStage;
 
@@ -14,37 +15,37 @@ use crate::container::Exec;
 use crate::error::{Error, ErrorKind, Pointer, Refused};
 use crate::handover;
 use crate::host::Host;
+use crate::kernel_file::retry;
 use crate::launch::{self, Child, Joined, Parent};
 use crate::plan::{self, ExecTarget, LaunchPlan, PlannedLimit, ProcessFacts};
 use crate::request::{Console, ExecFlags, ExecProcess, ExecRequest, check_preserved_fds};
-use crate::state::{Entry, ExecDefaults, Record, Status, write_pid_file};
+use crate::state::{Entry, ExecDefaults, Phase, Record, write_pid_file};
 
-use super::{cgroup_of, create, open_init};
+use super::{cgroup_of, create};
 
-/// Executes the process. Errors: WrongStatus with runc's texts; InvalidConfig; Refused.
-pub fn exec(entry: &Entry, host: &Host, request: ExecRequest) -> Result<Exec, Error> {
-    match entry.status(host)? {
-        Status::Created | Status::Running => {}
-        Status::Paused if request.ignore_paused => {}
-        Status::Paused => {
-            return Err(wrong_status(
-                "cannot exec in a paused container (use --ignore-paused to override)",
-            ));
-        }
-        Status::Creating | Status::Stopped => {
-            return Err(wrong_status("cannot exec in a stopped container"));
-        }
+/// Executes the process. `held`: the pidfd of init that the caller has. Errors: WrongStatus with runc's texts; InvalidConfig; Refused.
+pub fn exec(
+    entry: &Entry,
+    held: Option<&OwnedFd>,
+    host: &Host,
+    request: ExecRequest,
+) -> Result<Exec, Error> {
+    let stopped = || wrong_status("cannot exec in a stopped container");
+    let record = entry.record().ok_or_else(stopped)?;
+    let init = held.ok_or_else(stopped)?;
+    if record.phase != Phase::Created || has_ended(init)? {
+        return Err(stopped());
     }
-    let record = entry
-        .record()
-        .ok_or_else(|| wrong_status("cannot exec in a stopped container"))?;
-    let init = open_init(host, record)?
-        .ok_or_else(|| wrong_status("cannot exec in a stopped container"))?;
+    let cgroup = cgroup_of(record)?;
+    if !request.ignore_paused && cgroup.frozen()? {
+        return Err(wrong_status(
+            "cannot exec in a paused container (use --ignore-paused to override)",
+        ));
+    }
     let (process, warnings) = process(record, host, &request.process)?;
     check_console(&process, &request)?;
     check_preserved_fds(request.preserve_fds)?;
 
-    let cgroup = cgroup_of(record)?;
     let place = ExecPlace::open(&cgroup, host, record, &request.cgroup)?;
     let container = container_process(record);
     let target = ExecTarget {
@@ -60,7 +61,6 @@ pub fn exec(entry: &Entry, host: &Host, request: ExecRequest) -> Result<Exec, Er
         &plan::ExecRequest {
             document: Pointer::PROCESS,
             preserve_fds: request.preserve_fds,
-            umask: caller_umask(host)?,
         },
         ProcessFacts {
             last_cap: u8::try_from(facts.last_cap).unwrap_or(63),
@@ -68,7 +68,7 @@ pub fn exec(entry: &Entry, host: &Host, request: ExecRequest) -> Result<Exec, Er
             into_cgroup: place.directory.is_some(),
         },
     );
-    let mut launched = launch(host, record, &request, &plan, &init, place)?;
+    let mut launched = launch(host, record, &request, &plan, init, place)?;
     launched.warnings.splice(0..0, warnings);
     Ok(launched)
 }
@@ -230,6 +230,17 @@ fn parse_cgroup(text: &str) -> Result<(Option<String>, String), Error> {
     Ok((controllers, path.to_owned()))
 }
 
+/// Whether the process of a pidfd has ended, reaped or not.
+fn has_ended(pidfd: &OwnedFd) -> Result<bool, Error> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    retry(|| poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)))
+        .map(|ready| ready > 0)
+        .map_err(|errno| Refused::call("poll(pidfd)", errno).into())
+}
+
 fn is_busy(error: &Error) -> bool {
     error
         .downcast_ref::<Refused>()
@@ -251,16 +262,6 @@ fn check_console(process: &Process, request: &ExecRequest) -> Result<(), Error> 
 
 fn wrong_status(text: &str) -> Error {
     Error::new(ErrorKind::WrongStatus, text)
-}
-
-/// umask(2) can only be asked by setting it, which would change the host program: procfs tells (`Umask:`, Linux 4.7).
-fn caller_umask(host: &Host) -> Result<u32, Error> {
-    let status = host.read_proc("thread-self/status")?;
-    let text = String::from_utf8_lossy(&status);
-    let umask = text.lines().find_map(|line| line.strip_prefix("Umask:"));
-    Ok(umask
-        .and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok())
-        .unwrap_or(0o022))
 }
 
 /// The process to execute, validated like any other.

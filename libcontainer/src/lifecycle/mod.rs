@@ -27,9 +27,9 @@ pub use kill::{kill, send};
 pub use start::start;
 
 /// The handle of a recorded container.
-pub fn load(entry: Entry, host: &Host, observer: &Observer) -> Result<Container, Error> {
+pub fn load(entry: Entry, host: Host, observer: &Observer) -> Result<Container, Error> {
     let init = match entry.record() {
-        Some(record) => open_init(host, record)?,
+        Some(record) => open_init(&host, record)?,
         None => None,
     };
     let pid = entry
@@ -44,6 +44,7 @@ pub fn load(entry: Entry, host: &Host, observer: &Observer) -> Result<Container,
         notify: None,
         warnings: Vec::new(),
         observer: observer.clone(),
+        host,
     })
 }
 

@@ -97,6 +97,4 @@ pub struct ExecRequest {
     pub document: Pointer,
     /// Fds 3 to 3 + `preserve_fds` are handed to the program.
     pub preserve_fds: u32,
-    /// The caller's umask, for a process and a container without one.
-    pub umask: u32,
 }

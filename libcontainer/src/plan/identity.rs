@@ -54,14 +54,12 @@ fn keyring_name(id: &str) -> Text {
     Text::new(format!("_ses.{id}"))
 }
 
-pub(super) fn umask(draft: &mut Draft<'_>, default: u32) {
+/// `default` `None`: the caller's umask, which the stage has from its clone, stays (exec, as with runc).
+pub(super) fn umask(draft: &mut Draft<'_>, default: Option<u32>) {
     let (umask, at) = draft.choose("user", |process| process.user.umask);
-    draft.push(
-        &at.key("umask"),
-        Step::Umask {
-            mask: umask.unwrap_or(default),
-        },
-    );
+    if let Some(mask) = umask.or(default) {
+        draft.push(&at.key("umask"), Step::Umask { mask });
+    }
 }
 
 /// Whoever made them, the user may open them again as /dev/stdin and the like; a terminal's slave too.

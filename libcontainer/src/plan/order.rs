@@ -56,7 +56,7 @@ pub(super) fn create(c: &mut Create<'_>) {
     limits::memory_policy(c);
     limits::personality(c);
     let in_user_namespace = namespaces::enters_user(c);
-    become_the_process(&mut c.draft, 0o022, in_user_namespace);
+    become_the_process(&mut c.draft, Some(0o022), in_user_namespace);
 
     // Nothing of config.json can fail any more.
     process::await_start(c);
@@ -80,7 +80,7 @@ pub(super) fn exec(e: &mut Exec<'_>) {
     process::reopen_null(&mut e.draft);
     identity::join_keyring(e);
     let in_user_namespace = e.target.namespaces & CLONE_NEWUSER != 0;
-    become_the_process(&mut e.draft, e.request.umask, in_user_namespace);
+    become_the_process(&mut e.draft, None, in_user_namespace);
     limits::last_affinity(&mut e.draft);
     process::await_commit(&mut e.draft);
     let (env, preserved) = (e.draft.process.env.clone(), e.request.preserve_fds);
@@ -88,7 +88,7 @@ pub(super) fn exec(e: &mut Exec<'_>) {
 }
 
 /// From root to the process's own identity; what create and exec have in common.
-fn become_the_process(draft: &mut Draft<'_>, umask: u32, in_user_namespace: bool) {
+fn become_the_process(draft: &mut Draft<'_>, umask: Option<u32>, in_user_namespace: bool) {
     // Raising a priority needs CAP_SYS_NICE.
     limits::scheduler(draft);
     limits::io_priority(draft);

@@ -39,7 +39,7 @@ fn exec(invocation: &Invocation) -> Result<u8, Failure> {
         invocation.warn(exec.warnings());
         return Ok(0);
     }
-    let signals = Signals::block()?;
+    let signals = Signals::block_but_children()?;
     let mut streams = Streams::pipes()?;
     request.stdio = std::mem::take(&mut streams.given);
     let mut exec = container.exec(request)?;

@@ -244,6 +244,5 @@ pub fn exec_request() -> ExecRequest {
     ExecRequest {
         document: Pointer::PROCESS,
         preserve_fds: 0,
-        umask: 0o027,
     }
 }
