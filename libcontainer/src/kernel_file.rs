@@ -15,10 +15,9 @@ const RECORD: usize = 4096;
 /// The content of a file that the kernel hands out as one record of less than a page: open, one read, close.
 pub fn read_record(dir: impl AsFd, path: impl Arg) -> Result<Vec<u8>, Errno> {
     let file = open_for_reading(dir, path)?;
-    let mut record = vec![0; RECORD];
+    let mut record = [0; RECORD];
     let length = retry(|| read(&file, &mut record[..]))?;
-    record.truncate(length);
-    Ok(record)
+    Ok(record[..length].to_vec())
 }
 
 /// The content of a file of any length, such as `cgroup.procs` or `mountinfo`.
@@ -28,7 +27,8 @@ pub fn read_all(dir: impl AsFd, path: impl Arg) -> Result<Vec<u8>, Errno> {
 
 fn read_to_end(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut content = Vec::new();
-    let mut chunk = vec![0; 4 * RECORD];
+    // On the stack, which has been touched already: a fresh page of the heap costs as much as a system call.
+    let mut chunk = [0; RECORD];
     loop {
         match retry(|| read(file, &mut chunk[..]))? {
             0 => return Ok(content),

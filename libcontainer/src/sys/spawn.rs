@@ -83,7 +83,8 @@ pub enum SpawnError {
 
 /// What the child needs, in memory it shares with the parent. Lives until the child's exec or death.
 pub(super) struct Child {
-    stack: Box<[u8]>,
+    /// Not zeroed: only the pages that the child's few frames need are ever touched.
+    stack: Box<[std::mem::MaybeUninit<u8>]>,
     pub(super) argv: [*const c_char; 4],
     pub(super) envp: [*const c_char; 1],
     pub(super) program: RawFd,
@@ -103,7 +104,7 @@ pub(super) struct Child {
 /// All signals are blocked in the calling thread meanwhile, since a handler would run in the child with the parent's memory.
 pub fn spawn(request: &Spawn<'_>) -> Result<Spawned, SpawnError> {
     let mut child = Box::new(Child {
-        stack: vec![0; STACK].into_boxed_slice(),
+        stack: Box::new_uninit_slice(STACK),
         argv: [
             c"garboard".as_ptr(),
             c"init".as_ptr(),

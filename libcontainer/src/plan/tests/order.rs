@@ -235,7 +235,6 @@ fn exec_looks_into_nothing_before_it_is_undumpable() {
             "NewSession",
             "Console",
             "SessionKeyring",
-            "Umask",
             "Cwd",
             "DropBounding",
             "User",
