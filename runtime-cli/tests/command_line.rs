@@ -363,6 +363,36 @@ fn explain_prints_the_plan_of_a_bundle_in_two_shapes() {
 }
 
 #[test]
+fn streams_that_the_caller_closed_are_not_mistaken_for_files() {
+    let scratch = Scratch::new("closed");
+    let script = format!(
+        "exec {} --root /x/y features 0<&- 2>&-",
+        env!("CARGO_BIN_EXE_garboard")
+    );
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&scratch.0)
+        .output()
+        .expect("sh runs");
+    assert!(
+        output.status.success() && output.stdout.starts_with(b"{"),
+        "{output:?}"
+    );
+    let script = format!("exec {} spec >&- 2>&-", env!("CARGO_BIN_EXE_garboard"));
+    let status = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&scratch.0)
+        .status()
+        .expect("sh runs");
+    assert!(status.success());
+    assert!(
+        fs::read_to_string(scratch.path("config.json"))
+            .expect("a config.json")
+            .ends_with('}')
+    );
+}
+
+#[test]
 fn generated_files_can_be_installed() {
     let scratch = Scratch::new("generate");
     for shell in ["bash", "zsh", "fish"] {
