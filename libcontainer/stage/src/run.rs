@@ -226,10 +226,12 @@ impl<'p> Stage<'p> {
 
     /// *Ready*, and then as long as it takes. Before the parent's word nothing of the user's runs; after it nobody needs the parent.
     fn await_start(&mut self, fifo: Option<Slot>) -> Result<()> {
-        // A container's init may wait here for days, where others of the container can look at it.
-        self.parent.forget();
-        self.masks = Masks::default();
-        self.sweep()?;
+        if fifo.is_some() {
+            // A container's init may wait here for days, where others of the container can look at it.
+            self.parent.forget();
+            self.masks = Masks::default();
+            self.sweep()?;
+        }
         self.channel()?.send(&[ToParent::Ready as u8], None)?;
         match (self.channel()?.receive()?.0, fifo) {
             (ToStage::Start, _) => self.audience = Audience::Stderr,
