@@ -5,6 +5,7 @@
 
 mod bpf;
 mod child;
+mod entry;
 mod file;
 mod hook;
 mod process;
