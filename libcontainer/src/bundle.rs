@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
-use crate::config::{Config, HostFacts};
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
 use crate::kernel_file::retry;
@@ -28,10 +28,14 @@ impl Bundle {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(CWD, path, flags, Mode::empty())
             .map_err(|errno| Refused::new("open the bundle", path, errno))?;
-        let path = std::path::absolute(path).map_err(|error| {
+        // Not the errno's words: engines would take them for a missing program.
+        let path = std::path::absolute(path).map_err(|_| {
             Error::new(
                 ErrorKind::InvalidConfig,
-                format!("bundle {}: {error}", path.display()),
+                format!(
+                    "bundle {}: the working directory that it is relative to was removed",
+                    path.display()
+                ),
             )
         })?;
         Ok(Bundle { directory, path })
@@ -122,11 +126,16 @@ impl Bundle {
     /// Whether config.json is one that create would accept on this machine, as far as can be said without doing it. Returns warnings, a
     /// sentence each. Errors: as [`crate::Runtime::create`] for the same bundle.
     pub fn check(&self) -> Result<Vec<String>, Error> {
-        Ok(self.parse(Host::new().facts()?)?.warnings)
+        Ok(self.parse(&Host::new())?.warnings)
     }
 
     /// Reads and validates. Errors: every one of the file at once, each with its pointer.
-    pub(crate) fn parse(&self, facts: &HostFacts) -> Result<Config, Error> {
-        Ok(Config::parse(&self.read()?, &self.path, facts)?)
+    pub(crate) fn parse(&self, host: &Host) -> Result<Config, Error> {
+        let document = self.read()?;
+        Ok(Config::parse(
+            &document,
+            &self.path,
+            &host.facts_for(&document)?,
+        )?)
     }
 }

@@ -157,13 +157,25 @@ impl Host {
         String::from_utf8_lossy(name.trim_ascii()).into_owned()
     }
 
-    /// The facts that the validation of a configuration needs.
+    /// The facts that the validation of `document` needs: whether there is an LSM is asked only where a label is, as its key has to be
+    /// spelt there. (Escaped, it would not be found, and the label would be refused as for a machine without the LSM.)
+    pub fn facts_for(&self, document: &[u8]) -> Result<HostFacts, Error> {
+        let names = |key: &[u8]| document.windows(key.len()).any(|window| window == key);
+        let selinux = names(b"selinuxLabel") || names(b"mountLabel");
+        Ok(HostFacts {
+            selinux: selinux && self.selinux_enabled(),
+            apparmor: names(b"apparmorProfile") && self.apparmor_enabled(),
+            ..self.facts()?.clone()
+        })
+    }
+
+    /// The same without those of LSMs.
     pub fn facts(&self) -> Result<&HostFacts, Error> {
         cached(&self.facts, || {
             Ok(HostFacts {
                 last_cap: LAST_CAP_KNOWN,
-                selinux: self.selinux_enabled(),
-                apparmor: self.apparmor_enabled(),
+                selinux: false,
+                apparmor: false,
                 unprivileged: self.euid != 0,
                 rootless: self.rootless()?,
                 cgroup_v2: matches!(self.cgroup_layout()?, CgroupLayout::Unified { .. }),

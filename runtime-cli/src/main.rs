@@ -28,6 +28,7 @@ mod timestamp;
 
 use std::ffi::{OsString, c_int};
 
+use nix::sys::signal::{SigSet, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -47,7 +48,7 @@ libcontainer::program_entry!(enter);
 )]
 fn enter() -> c_int {
     let mut log = Log::default();
-    let code = match open_standard_streams() {
+    let code = match open_standard_streams().and_then(|()| outlive_failed_writes()) {
         Ok(()) => {
             run(&mut log, std::env::args_os().skip(1)).unwrap_or_else(|told| report(&log, told))
         }
@@ -74,6 +75,17 @@ fn open_standard_streams() -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// A write into a closed pipe, or past RLIMIT_FSIZE, is an error to tell and to clean up after, not the end of the command. The signals are
+/// blocked rather than ignored: containers and hooks start with an empty mask of their own.
+fn outlive_failed_writes() -> Result<(), Errno> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGPIPE);
+    signals.add(Signal::SIGXFSZ);
+    signals
+        .thread_block()
+        .map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
 
 /// A failure, and the command whose usage explains it.

@@ -56,6 +56,12 @@ pub struct CgroupPlan {
 }
 
 impl CgroupPlan {
+    /// Whether it lies below a cgroup other than the root: one that can be frozen, and the container's with it.
+    pub fn is_below_another(&self) -> bool {
+        let mut places = self.places.iter();
+        places.any(|place| place.path.components().count() > 1)
+    }
+
     /// Whether the container's only directory is one of cgroup2, which can be cloned into.
     pub fn is_unified(&self) -> bool {
         matches!(self.places.as_slice(), [only] if only.is_unified())

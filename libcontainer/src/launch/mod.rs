@@ -28,7 +28,7 @@ use rustix::process::{Signal, WaitIdStatus, pidfd_send_signal};
 
 use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
-use crate::plan::{LaunchKind, LaunchPlan, SlotSource};
+use crate::plan::{LaunchPlan, SlotSource};
 use crate::sys::{self, Spawn, SpawnError, Spawned, Wait};
 
 pub use namespaces::Joined;
@@ -47,6 +47,7 @@ pub struct Start<'a> {
     pub host: &'a Host,
     /// The cgroup to clone into (v2).
     pub cgroup: Option<BorrowedFd<'a>>,
+    pub freezing: Freezing,
     /// What becomes fds 0 to 2; `None`: the caller's own.
     pub stdio: [Option<BorrowedFd<'a>>; 3],
     /// Both ends of the start fifo, if the plan waits for it.
@@ -55,6 +56,15 @@ pub struct Start<'a> {
     pub init: Option<BorrowedFd<'a>>,
     /// The namespaces given by path, opened.
     pub joined: &'a Joined,
+}
+
+/// Whether somebody else may freeze the cgroup that is cloned into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freezing {
+    /// It is new, and below none that can be frozen.
+    Impossible,
+    /// It holds a container already, or lies below a cgroup of somebody else's (a pod's).
+    Possible,
 }
 
 /// A stage at work. Killed and reaped on drop until [`Child::commit`].
@@ -125,9 +135,9 @@ impl<'p> Child<'p> {
             kept: &fds,
             stdio: start.stdio.map(|fd| fd.map_or(-1, |fd| fd.as_raw_fd())),
             preserved: plan.preserved,
-            wait: match plan.kind {
-                LaunchKind::Create => Wait::Vfork,
-                LaunchKind::Exec => Wait::Deadline(ENTER_DEADLINE),
+            wait: match start.freezing {
+                Freezing::Impossible => Wait::Vfork,
+                Freezing::Possible => Wait::Deadline(ENTER_DEADLINE),
             },
         })
         .map_err(|error| spawn_error(error, plan))?;

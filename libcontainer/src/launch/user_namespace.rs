@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use stage::step::Step;
 
-use super::{Child, Joined, Parent, Start, idmap};
+use super::{Child, Freezing, Joined, Parent, Start, idmap};
 use crate::config::{IdMap, IdMaps};
 use crate::error::{Error, ErrorKind, Pointer};
 use crate::host::Host;
@@ -65,6 +65,7 @@ fn visit<T>(
     let start = Start {
         host,
         cgroup: None,
+        freezing: Freezing::Impossible,
         stdio: [None, None, None],
         fifo: None,
         init: None,

@@ -39,7 +39,7 @@ pub fn create(
     let host = Host::new();
     let id = ContainerId::parse(id)?;
     let bundle = Bundle::open(bundle)?;
-    let config = bundle.parse(host.facts()?)?;
+    let config = bundle.parse(&host)?;
     check_request(&config, options)?;
     let joined = Joined::open(&config.namespaces)?;
     check_joined(&config, &joined, &host)?;
@@ -185,7 +185,7 @@ impl Create<'_> {
     }
 
     fn facts(&self) -> Result<PlanFacts, Error> {
-        plan_facts(self.host, self.cgroup_plan, self.joined)
+        plan_facts(self.host, self.config, self.cgroup_plan, self.joined)
     }
 
     fn spawn<'p>(
@@ -200,6 +200,11 @@ impl Create<'_> {
             &launch::Start {
                 host: self.host,
                 cgroup: cgroup.directory(),
+                freezing: if self.cgroup_plan.is_below_another() {
+                    launch::Freezing::Possible
+                } else {
+                    launch::Freezing::Impossible
+                },
                 stdio: [0, 1, 2].map(|number: usize| stdio[number].as_ref().map(AsFd::as_fd)),
                 fifo: fifo.map(AsFd::as_fd),
                 init: None,
@@ -273,6 +278,7 @@ impl Create<'_> {
 /// Facts for the plan of a container, also of one that is only explained.
 pub fn plan_facts(
     host: &Host,
+    config: &Config,
     cgroup_plan: &CgroupPlan,
     joined: &Joined,
 ) -> Result<PlanFacts, Error> {
@@ -286,7 +292,7 @@ pub fn plan_facts(
         privileged: host.has_sys_admin()?,
         in_userns: host.in_user_namespace()?,
         cgroup: cgroup_plan.mounts(),
-        selinux: facts.selinux,
+        selinux: config.mount_label.is_some() && host.selinux_enabled(),
         kcore: host.has_kcore(),
         joined: joined.facts,
     })

@@ -88,6 +88,7 @@ fn launch(
             &launch::Start {
                 host,
                 cgroup: directory.map(AsFd::as_fd),
+                freezing: launch::Freezing::Possible,
                 stdio: [0, 1, 2]
                     .map(|number: usize| request.stdio[number].as_ref().map(AsFd::as_fd)),
                 fifo: None,
@@ -270,9 +271,11 @@ fn process(
     host: &Host,
     process: &ExecProcess,
 ) -> Result<(Process, Vec<String>), Error> {
-    let facts = host.facts()?;
+    let parse = |document: &[u8]| -> Result<_, Error> {
+        Ok(Process::parse(document, &host.facts_for(document)?)?)
+    };
     match process {
-        ExecProcess::Document(bytes) => Ok(Process::parse(bytes, facts)?),
+        ExecProcess::Document(bytes) => parse(bytes),
         ExecProcess::Flags(flags) => {
             let bundle = Bundle::open(&record.bundle)?.read()?;
             let config: Value = serde_json::from_slice(&bundle).map_err(|error| {
@@ -283,7 +286,7 @@ fn process(
             })?;
             let mut document = config.get("process").cloned().unwrap_or_else(|| json!({}));
             apply(flags, &mut document);
-            Ok(Process::parse(document.to_string().as_bytes(), facts)?)
+            parse(document.to_string().as_bytes())
         }
     }
 }

@@ -20,7 +20,7 @@ const SOME_ID: &str = "container";
 pub fn explain(bundle: &Path, format: Format) -> Result<String, Error> {
     let host = Host::new();
     let bundle = Bundle::open(bundle)?;
-    let config = bundle.parse(host.facts()?)?;
+    let config = bundle.parse(&host)?;
     let name = bundle.path().file_name().and_then(|name| name.to_str());
     let id = name
         .filter(|name| ContainerId::parse(name).is_ok())
@@ -39,7 +39,7 @@ pub fn explain(bundle: &Path, format: Format) -> Result<String, Error> {
         start: Start::AwaitFifo,
         host_env: Vec::new(),
     };
-    let facts = plan_facts(&host, &cgroup_plan, &joined)?;
+    let facts = plan_facts(&host, &config, &cgroup_plan, &joined)?;
     let plan = LaunchPlan::create(&config, &request, &facts);
     let ignored = ignored_keys(&bundle.read()?);
     Ok(plan::explain(&plan, &config, &ignored, format))
