@@ -16,12 +16,45 @@ use rustix::net::{
 };
 
 use crate::error::{Error, Refused};
+use crate::request::Console;
+use crate::state::write_pid_file;
 
 /// How long the engine may take to accept.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a caller asked to be given of a process that is ready.
+#[derive(Debug)]
+pub struct Outputs<'a> {
+    pub console: &'a Console,
+    pub pidfd_socket: Option<&'a Path>,
+    /// What runc calls the process there: `standard` (init) or `setns` (exec).
+    pub pidfd_payload: &'a [u8],
+    pub pid_file: Option<&'a Path>,
+}
+
+impl Outputs<'_> {
+    /// Console and pidfd, then the pid file: whoever sees it may count on everything before it.
+    pub fn give(
+        &self,
+        master: Option<BorrowedFd<'_>>,
+        pidfd: BorrowedFd<'_>,
+        pid: i32,
+    ) -> Result<(), Error> {
+        if let (Console::Socket(path), Some(master)) = (self.console, master) {
+            send(path, &terminal_name(master)?, master)?;
+        }
+        if let Some(path) = self.pidfd_socket {
+            send(path, self.pidfd_payload, pidfd)?;
+        }
+        match self.pid_file {
+            Some(path) => write_pid_file(path, pid),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Sends `fd` with `payload` to the stream socket at `path`.
-pub fn send(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error> {
+fn send(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error> {
     let refused = |call: &'static str| move |errno| Refused::new(call, path, errno);
     let socket = socket_with(
         AddressFamily::UNIX,
@@ -79,7 +112,7 @@ fn open_parent(path: &Path) -> rustix::io::Result<rustix::fd::OwnedFd> {
 }
 
 /// The name of the terminal whose master `fd` is, as the container sees it: `/dev/pts/0`.
-pub fn terminal_name(master: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
+fn terminal_name(master: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
     let name = rustix::pty::ptsname(master, Vec::new())
         .map_err(|errno| Refused::call("ioctl(TIOCGPTN)", errno))?;
     Ok(name.into_bytes())

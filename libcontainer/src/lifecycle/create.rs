@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigErrors, IdMaps, SysctlScope};
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Pointer, Refused};
 use crate::event::{Event, Observer};
-use crate::handover;
+use crate::handover::Outputs;
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
 use crate::launch::{self, Child, Joined, Launched, Parent};
@@ -20,9 +20,7 @@ use crate::notify::{Listener, NotifyProxy};
 use crate::plan::{CreateRequest, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts, Start};
 use crate::request::{Console, CreateOptions, check_preserved_fds};
 use crate::runtime::Runtime;
-use crate::state::{
-    Claim, ContainerId, Entry, ProcessId, Record, StateDocument, Status, write_pid_file,
-};
+use crate::state::{Claim, ContainerId, Entry, ProcessId, Record, StateDocument, Status};
 use crate::sys;
 
 use super::delete::delete_locked;
@@ -222,16 +220,13 @@ impl Create<'_> {
 
     /// Console and pidfd, then the pid file: whoever sees it may count on everything before it.
     fn hand_over(&self, child: &Child<'_>, pid: i32) -> Result<(), Error> {
-        if let (Console::Socket(path), Some(master)) = (&self.options.console, child.console()) {
-            handover::send(path, &handover::terminal_name(master)?, master)?;
-        }
-        if let Some(path) = &self.options.pidfd_socket {
-            handover::send(path, b"standard", child.pidfd()?)?;
-        }
-        match &self.options.pid_file {
-            Some(path) => write_pid_file(path, pid),
-            None => Ok(()),
-        }
+        let outputs = Outputs {
+            console: &self.options.console,
+            pidfd_socket: self.options.pidfd_socket.as_deref(),
+            pidfd_payload: b"standard",
+            pid_file: self.options.pid_file.as_deref(),
+        };
+        outputs.give(child.console(), child.pidfd()?, pid)
     }
 
     fn container(&self, entry: Entry, launched: Launched) -> Container {

@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod exec;
+mod exec_process;
 mod explain;
 mod intent;
 mod kill;

@@ -176,8 +176,24 @@ fn before_clone(plan: &LaunchPlan, config: &Config) -> Vec<Action> {
             SlotSource::Control | SlotSource::Proc | SlotSource::InitPidfd => None,
         });
     }
+    if devices_first(plan, config) {
+        actions.push(devices(config));
+    }
     actions.push(clone(plan));
     actions
+}
+
+/// v1 takes many writes, of which the first denies everything; and hooks in the container do not wait for us.
+fn devices_first(plan: &LaunchPlan, config: &Config) -> bool {
+    !plan.into_cgroup || !config.hooks.create_container.is_empty()
+}
+
+fn devices(config: &Config) -> Action {
+    let rules = config.cgroup.device_rules.len();
+    does(
+        format!("allow devices by {rules} rules, then the default devices, and no others"),
+        &Pointer::fixed("config.json#/linux/resources/devices"),
+    )
 }
 
 fn clone(plan: &LaunchPlan) -> Action {
@@ -206,10 +222,9 @@ fn beside(plan: &LaunchPlan, config: &Config) -> Vec<Action> {
             &linux.key("cgroupsPath"),
         ));
     }
-    let rules = config.cgroup.device_rules.len();
-    let devices =
-        format!("allow devices by {rules} rules, then the default devices, and no others");
-    actions.push(does(devices, &linux.key("resources").key("devices")));
+    if !devices_first(plan, config) {
+        actions.push(devices(config));
+    }
     if plan.needs_maps {
         let (uid, gid) = (&config.id_maps.uid, &config.id_maps.gid);
         actions.push(does(
