@@ -128,11 +128,18 @@ fn event(content: &[u8], name: &str) -> Option<bool> {
     Some(line == "1")
 }
 
-/// Frozen, by itself or with an ancestor: every process of it has stopped. One that is only on the way there is not yet.
+/// Frozen by itself, on the way there, or frozen with an ancestor.
 pub(super) fn frozen(directory: &Directory) -> Result<bool, Refused> {
+    let gone = |errno| matches!(errno, Errno::NOENT | Errno::NODEV);
+    match read_record(&directory.fd, c"cgroup.freeze") {
+        Ok(value) if value.starts_with(b"1") => return Ok(true),
+        Err(errno) if gone(errno) => return Ok(false),
+        Err(errno) => return Err(directory.refused("read", "cgroup.freeze", errno)),
+        Ok(_) => {}
+    }
     match read_record(&directory.fd, c"cgroup.events") {
         Ok(events) => Ok(event(&events, "frozen") == Some(true)),
-        Err(Errno::NOENT | Errno::NODEV) => Ok(false),
+        Err(errno) if gone(errno) => Ok(false),
         Err(errno) => Err(directory.refused("read", "cgroup.events", errno)),
     }
 }
