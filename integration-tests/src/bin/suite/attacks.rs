@@ -18,6 +18,8 @@ use garboard_integration_tests::{cases, processes};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
+use crate::canary::Canary;
+
 pub fn cases() -> Vec<Case> {
     cases![
         cve_2019_5736_an_interpreter_line_cannot_overwrite_the_binary,
@@ -35,51 +37,6 @@ pub fn cases() -> Vec<Case> {
         cve_2025_23266_hooks_do_not_run_the_images_code,
         a_stranger_in_the_recorded_cgroup_is_never_killed,
     ]
-}
-
-/// A directory of the host that nothing may touch.
-struct Canary {
-    dir: PathBuf,
-}
-
-impl Canary {
-    fn new(t: &Test) -> Result<Canary, Failure> {
-        let dir = t.scratch("canary")?;
-        fs::write(dir.join("host-canary"), "untouched")?;
-        Ok(Canary { dir })
-    }
-
-    /// A link target that leads to the canary if it is followed on the host: by its full path, and by climbing.
-    fn links(&self) -> [String; 2] {
-        [
-            self.dir.display().to_string(),
-            format!("../../../../../../../../..{}", self.dir.display()),
-        ]
-    }
-
-    fn is_silent(&self) -> Done {
-        let names: Vec<_> = fs::read_dir(&self.dir)?
-            .flatten()
-            .map(|entry| entry.file_name())
-            .collect();
-        assert_eq!(
-            names,
-            ["host-canary"],
-            "something was made in the host's directory"
-        );
-        assert_eq!(
-            fs::read_to_string(self.dir.join("host-canary"))?,
-            "untouched"
-        );
-        let points = garboard_integration_tests::leaks::mount_points()?;
-        assert!(
-            !points
-                .iter()
-                .any(|point| Path::new(point).starts_with(&self.dir)),
-            "something was mounted on the host's directory"
-        );
-        Ok(())
-    }
 }
 
 /// A copy of the runtime, so that an attack that works harms nobody.

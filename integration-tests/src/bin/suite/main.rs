@@ -4,6 +4,7 @@
 
 mod attacks;
 mod broken;
+mod canary;
 mod commands;
 mod denied;
 mod devices;
