@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -225,7 +226,7 @@ fn wait(pidfd: &OwnedFd) -> Result<ExitStatus, Error> {
             Err(errno) => return Err(Refused::call("poll(pidfd)", errno).into()),
         }
     }
-    match sys::exit_status_of_reaped(pidfd) {
+    match status_once_reaped(pidfd) {
         Ok(status) if status & 0x7f == 0 => Ok(ExitStatus::Exited((status >> 8) & 0xff)),
         Ok(status) => Ok(ExitStatus::Signaled(status & 0x7f)),
         Err(_) => Err(Error::new(
@@ -233,5 +234,20 @@ fn wait(pidfd: &OwnedFd) -> Result<ExitStatus, Error> {
             "the exit status is lost: the process is not ours to wait for, or this program ignores SIGCHLD or waits for any child, \
              and the kernel is older than 6.15 (PIDFD_GET_INFO)",
         )),
+    }
+}
+
+/// The kernel tells of the end before it has reaped the process, and keeps the status only from then on. Whoever reaps it (the kernel
+/// itself where SIGCHLD is ignored, or another thread) is about to: a process that nobody reaps has no status to be had.
+fn status_once_reaped(pidfd: &OwnedFd) -> Result<i32, Errno> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match sys::exit_status_of_reaped(pidfd) {
+            Err(Errno::AGAIN | Errno::SRCH) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            status => return status,
+        }
     }
 }
