@@ -18,6 +18,22 @@ pub enum Console {
     Master,
 }
 
+impl Console {
+    /// Whether it suits a process that asks for a terminal, or for none. Errors: InvalidConfig with runc's texts.
+    pub(crate) fn check(&self, terminal: bool) -> Result<(), Error> {
+        let text = match (self, terminal) {
+            (Console::Socket(_), false) => {
+                "cannot use console socket if garboard will not detach or allocate tty"
+            }
+            (Console::None, true) => {
+                "cannot allocate tty if garboard will detach without setting console socket"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::InvalidConfig, text))
+    }
+}
+
 /// How to create a container.
 #[derive(Debug, Default)]
 pub struct CreateOptions {

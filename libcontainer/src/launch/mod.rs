@@ -103,7 +103,7 @@ impl<'p> Child<'p> {
     /// for [`Child::go`]; nothing of the container has happened yet.
     pub fn spawn(plan: &'p LaunchPlan, start: &Start<'_>) -> Result<Child<'p>, Error> {
         let (control, theirs) = channel::pair()?;
-        let owned = open_slots(plan, start)?;
+        let owned = open_slots(plan)?;
         let mut fds: Vec<RawFd> = Vec::with_capacity(plan.slots.len());
         let mut opened = owned.iter();
         for slot in &plan.slots {
@@ -245,8 +245,7 @@ pub fn wait(pidfd: &OwnedFd) -> Result<Option<WaitIdStatus>, Error> {
     }
 }
 
-fn open_slots(plan: &LaunchPlan, start: &Start<'_>) -> Result<Vec<OwnedFd>, Error> {
-    let _ = start;
+fn open_slots(plan: &LaunchPlan) -> Result<Vec<OwnedFd>, Error> {
     plan.slots
         .iter()
         .filter_map(|slot| match slot {

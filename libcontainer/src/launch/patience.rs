@@ -35,23 +35,33 @@ impl Child<'_> {
 
     /// Waits for the end of the first stage, which has forked and leaves: even there it may be frozen.
     pub(super) fn await_first(&self) -> Result<(), Error> {
-        let (Some(patience), Some(first)) = (&self.patience, &self.first) else {
-            return Ok(());
-        };
+        match (&self.patience, &self.first) {
+            (Some(_), Some(first)) => self.poll(&mut [PollFd::new(&first.pidfd, PollFlags::IN)]),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until one of `fds` has something to say; asks again and again whether to wait on.
+    pub(super) fn poll(&self, fds: &mut [PollFd<'_>]) -> Result<(), Error> {
         let limit = Timespec {
             tv_sec: 0,
             tv_nsec: LOOK_EVERY.subsec_nanos().into(),
         };
         loop {
-            match poll(
-                &mut [PollFd::new(&first.pidfd, PollFlags::IN)],
-                Some(&limit),
-            ) {
-                Ok(0) => patience.check(&self.pids())?,
+            match poll(fds, Some(&limit)) {
+                Ok(0) => self.silent()?,
                 Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
-                Err(errno) => return Err(Refused::call("poll(pidfd)", errno).into()),
+                Err(errno) => return Err(Refused::call("poll", errno).into()),
             }
+        }
+    }
+
+    /// Whether to wait on for a stage that has said nothing for a while.
+    pub(super) fn silent(&self) -> Result<(), Error> {
+        match &self.patience {
+            Some(patience) => patience.check(&self.pids()),
+            None => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags};
 use stage::message::{Failure, ToParent, ToStage};
 
 use super::channel::{self, Message};
@@ -10,7 +10,6 @@ use super::{Child, idmap, source, user_namespace};
 use crate::config::IdMaps;
 use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
-use crate::kernel_file::retry;
 use crate::plan::{self, LaunchPlan};
 use crate::sys::Spawned;
 
@@ -88,11 +87,7 @@ impl Child<'_> {
     }
 
     fn receive(&self) -> Result<Option<Message>, Error> {
-        let silent = || match &self.patience {
-            Some(patience) => patience.check(&self.pids()),
-            None => Ok(()),
-        };
-        channel::receive(self.control()?, &silent)
+        channel::receive(self.control()?, &|| self.silent())
     }
 
     /// For a stage whose child has spoken before its own word of it came: it may have been killed in between, and then that word never
@@ -106,8 +101,7 @@ impl Child<'_> {
             PollFd::from_borrowed_fd(control, PollFlags::IN),
             PollFd::new(&first.pidfd, PollFlags::IN),
         ];
-        retry(|| poll(&mut fds, None))
-            .map_err(|errno| Refused::call("poll(control socket)", errno))?;
+        self.poll(&mut fds)?;
         if fds[0].revents().is_empty() {
             Ok(None)
         } else {

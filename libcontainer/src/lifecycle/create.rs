@@ -10,7 +10,7 @@ use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupPlan};
 use crate::config::{Config, ConfigErrors, IdMaps, SysctlScope};
 use crate::container::Container;
-use crate::error::{Error, ErrorKind, Pointer, Refused};
+use crate::error::{Error, Pointer, Refused};
 use crate::event::{Event, Observer};
 use crate::handover::Outputs;
 use crate::hooks::{self, HookKind};
@@ -295,20 +295,7 @@ pub fn plan_facts(
 
 /// What can be said about a request before anything is touched.
 fn check_request(config: &Config, options: &CreateOptions) -> Result<(), Error> {
-    let invalid = |text: &str| Err(Error::new(ErrorKind::InvalidConfig, text));
-    match (&options.console, config.process.terminal) {
-        (Console::Socket(_), false) => {
-            return invalid(
-                "cannot use console socket if garboard will not detach or allocate tty",
-            );
-        }
-        (Console::None, true) => {
-            return invalid(
-                "cannot allocate tty if garboard will detach without setting console socket",
-            );
-        }
-        _ => {}
-    }
+    options.console.check(config.process.terminal)?;
     check_preserved_fds(options.listen_fds.saturating_add(options.preserve_fds))
 }
 

@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stage::message::ToStage;
 
 use crate::cgroup::Cgroup;
-use crate::config::{IdMaps, Process};
+use crate::config::IdMaps;
 use crate::container::Exec;
 use crate::error::{Error, ErrorKind, Pointer, Refused};
 use crate::handover::Outputs;
@@ -40,10 +40,10 @@ pub fn exec(
         ));
     }
     let (process, warnings) = process(record, host, &request.process)?;
-    check_console(&process, &request)?;
+    request.console.check(process.terminal)?;
     check_preserved_fds(request.preserve_fds)?;
 
-    let place = ExecPlace::open(&cgroup, host, record, &request.cgroup)?;
+    let place = ExecPlace::open(&cgroup, &request.cgroup)?;
     let container = container_process(record);
     let target = ExecTarget {
         id: &record.id,
@@ -168,12 +168,7 @@ struct ExecPlace {
 }
 
 impl ExecPlace {
-    fn open(
-        cgroup: &Cgroup,
-        host: &Host,
-        record: &Record,
-        asked: &[String],
-    ) -> Result<ExecPlace, Error> {
+    fn open(cgroup: &Cgroup, asked: &[String]) -> Result<ExecPlace, Error> {
         let below = asked
             .iter()
             .map(|text| parse_cgroup(text))
@@ -197,7 +192,6 @@ impl ExecPlace {
                 ));
             }
         };
-        let _ = (host, record);
         Ok(ExecPlace {
             directory: Some(directory),
             fallback: below.is_empty(),
@@ -241,19 +235,6 @@ fn is_busy(error: &Error) -> bool {
     error
         .downcast_ref::<Refused>()
         .is_some_and(|refused| refused.errno.0 == rustix::io::Errno::BUSY.raw_os_error())
-}
-
-fn check_console(process: &Process, request: &ExecRequest) -> Result<(), Error> {
-    let text = match (&request.console, process.terminal) {
-        (Console::Socket(_), false) => {
-            "cannot use console socket if garboard will not detach or allocate tty"
-        }
-        (Console::None, true) => {
-            "cannot allocate tty if garboard will detach without setting console socket"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::new(ErrorKind::InvalidConfig, text))
 }
 
 fn wrong_status(text: &str) -> Error {

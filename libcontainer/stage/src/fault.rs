@@ -9,7 +9,7 @@ use crate::message::Call;
 pub struct Fault {
     pub call: Call,
     pub errno: i32,
-    /// What helps to tell which of several like calls it was: the index of an fsconfig option, say.
+    /// What helps to tell which of several like calls it was: the point and index of a hook.
     pub argument: u64,
 }
 

@@ -121,7 +121,7 @@ pub struct Failure {
     pub call: Call,
     /// What the kernel said. For [`Call::HookExit`] the wait status, with -1 for a timeout.
     pub errno: i32,
-    /// What the call was given, where that helps: flags, an fsconfig key's number.
+    /// What helps to tell which of several like calls it was: the point and index of a hook.
     pub arguments: [u64; 2],
     /// How much of `detail` is used.
     pub length: usize,
