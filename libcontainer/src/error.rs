@@ -23,6 +23,9 @@ impl Pointer {
     /// The whole of the process document given to `exec --process`.
     pub const PROCESS: Pointer = Pointer(Cow::Borrowed("process.json#"));
 
+    /// The whole of the document given to `update --resources`.
+    pub const RESOURCES: Pointer = Pointer(Cow::Borrowed("resources.json#"));
+
     /// A place known when the program is written, such as `config.json#/process/cwd` or `--cwd`.
     pub(crate) const fn fixed(text: &'static str) -> Pointer {
         Pointer(Cow::Borrowed(text))

@@ -5,11 +5,14 @@
 //! [`Cgroup::create`] made disappears on drop until [`Cgroup::commit`].
 //!
 //! One [`Cgroup`] is one directory on a unified machine and one for each hierarchy on a legacy or hybrid one. Making, marking, listing and
-//! removing a directory are the same everywhere ([`directory`]); killing and freezing differ ([`v1`], [`v2`]).
+//! removing a directory are the same everywhere ([`directory`]); what differs is behind one trait ([`driver`]). Limits are planned as
+//! writes before anything is made ([`limits`]).
 
 pub mod device;
 mod directory;
+mod driver;
 pub(crate) mod layout;
+pub mod limits;
 mod mounts;
 mod path;
 mod plan;
@@ -29,6 +32,7 @@ use crate::host::Host;
 use crate::kernel_file::write_value;
 pub(crate) use directory::CreateError;
 use directory::Directory;
+use driver::{Driver, Legacy, Unified};
 use layout::CgroupLayout;
 
 pub use mounts::{CgroupMounts, HierarchyMount};
@@ -42,6 +46,7 @@ const UNDO_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Cgroup {
     directories: Vec<Directory>,
+    driver: Box<dyn Driver>,
     /// Removed on drop: made by this value and not committed.
     armed: bool,
     /// Device rules that the kernel refuses are passed over: a rootless runtime has no right to set them and needs none.
@@ -80,6 +85,7 @@ impl Cgroup {
     pub fn create(plan: &CgroupPlan, token: &str) -> Result<Cgroup, Error> {
         let mut cgroup = Cgroup {
             directories: Vec::with_capacity(plan.places.len()),
+            driver: driver(&plan.places),
             armed: true,
             tolerant: plan.tolerant,
         };
@@ -98,6 +104,7 @@ impl Cgroup {
     pub fn none() -> Cgroup {
         Cgroup {
             directories: Vec::new(),
+            driver: Box::new(Legacy),
             armed: false,
             tolerant: true,
         }
@@ -111,6 +118,7 @@ impl Cgroup {
         }
         Ok(Cgroup {
             directories,
+            driver: driver(places),
             armed: false,
             tolerant: false,
         })
@@ -134,13 +142,10 @@ impl Cgroup {
         }
     }
 
-    /// Moves `pid` into every directory of a legacy or hybrid machine. On a unified one this costs an RCU grace period (7 ms):
-    /// use [`Cgroup::directory`] there.
+    /// Moves the waiting `pid` in, where it was not cloned into [`Cgroup::directory`]: on a unified machine this costs an RCU grace period
+    /// (7 ms).
     pub fn place(&self, pid: i32) -> Result<(), Error> {
-        for directory in &self.directories {
-            directory.write("cgroup.procs", pid.to_string().as_bytes())?;
-        }
-        Ok(())
+        self.driver.enter(&self.directories, pid)
     }
 
     /// The same below the container's directories, for `exec --cgroup`: (controllers, path) for each hierarchy that one of them is bound
@@ -230,18 +235,20 @@ impl Cgroup {
     /// Sets the device policy: `rules` in order, later ones deciding, then the default allow-list, everything else denied.
     /// Errors: Refused, always fatal with real privileges (R14). Without them a refusal is passed over: nothing could be reached anyway.
     pub fn set_devices(&self, rules: &[DeviceRule]) -> Result<(), Error> {
-        for directory in &self.directories {
-            let result = match directory.place.version {
-                Version::V2 if directory.place.is_unified() => v2::set_devices(directory, rules),
-                Version::V1 if directory.place.has("devices") => v1::set_devices(directory, rules),
-                _ => continue,
-            };
-            match result {
-                Err(refused) if self.tolerant && no_privilege(refused.errno) => {}
-                other => other?,
-            }
+        match self.driver.set_devices(&self.directories, rules) {
+            Err(error) if self.tolerant && error.errno().is_some_and(no_privilege) => Ok(()),
+            other => other,
         }
-        Ok(())
+    }
+
+    /// Writes the planned limits. Errors: Refused or InvalidConfig with the pointer of the key; what was written before stays.
+    pub fn set_limits(&self, steps: &[limits::Step]) -> Result<(), Error> {
+        limits::apply(&self.directories, steps)
+    }
+
+    /// Which files its limits are.
+    pub fn version(&self) -> Version {
+        self.driver.version()
     }
 
     /// Every process of the container, sub-cgroups included, in ascending order. A process that has gone meanwhile may be among them.
@@ -269,40 +276,26 @@ impl Cgroup {
             .iter()
             .filter(|directory| directory.marked)
             .collect::<Vec<_>>();
-        match marked.as_slice() {
-            [] => Ok(()),
-            [only] if only.place.is_unified() => v2::kill(only, host, deadline),
-            // Whatever froze a process on v1 must be undone before it can die, so the cgroup2 tree of a hybrid machine is not waited
-            // for by itself.
-            several => v1::kill(several, host, deadline),
+        if marked.is_empty() {
+            return Ok(());
         }
+        self.driver.kill(&marked, host, deadline)
+    }
+
+    /// Freezes every process and waits until all are. Thawed again when that cannot be had before the deadline.
+    /// Errors: Internal after the deadline, Refused.
+    pub fn freeze(&self, deadline: Instant) -> Result<(), Error> {
+        self.driver.freeze(&self.directories, deadline)
     }
 
     /// Whether the container is frozen, or on the way there. An absent directory is not: its container has stopped.
     pub fn frozen(&self) -> Result<bool, Error> {
-        for directory in &self.directories {
-            let frozen = match directory.place.version {
-                Version::V2 => v2::frozen(directory)?,
-                Version::V1 if directory.place.has("freezer") => v1::frozen(directory)?,
-                Version::V1 => false,
-            };
-            if frozen {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.driver.frozen(&self.directories)
     }
 
     /// Thaws every marked directory.
     pub fn thaw(&self) -> Result<(), Error> {
-        for directory in self.directories.iter().filter(|directory| directory.marked) {
-            match directory.place.version {
-                Version::V2 => v2::thaw(directory)?,
-                Version::V1 if directory.place.has("freezer") => v1::thaw(directory)?,
-                Version::V1 => {}
-            }
-        }
-        Ok(())
+        self.driver.thaw(&self.directories)
     }
 
     /// Removes what of the directories is empty, as all of them are when the container's processes have ended. False when any is left.
@@ -341,6 +334,14 @@ impl Cgroup {
     /// Gives up a cgroup that a rootless launch could make but not enter; the container then has none.
     pub fn abandon(&mut self, host: &Host) -> Result<(), Error> {
         self.remove(host, Instant::now() + UNDO_DEADLINE).map(drop)
+    }
+}
+
+/// The file driver of these places.
+fn driver(places: &[Place]) -> Box<dyn Driver> {
+    match places {
+        [only] if only.is_unified() => Box::new(Unified),
+        _ => Box::new(Legacy),
     }
 }
 
@@ -384,5 +385,17 @@ fn survivors(host: &Host, path: &Path, pids: Vec<i32>) -> Error {
             path: path.to_path_buf(),
             processes,
         },
+    )
+}
+
+/// The error for processes that did not freeze before a deadline.
+fn not_frozen(place: &Place) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!(
+            "unable to freeze {}: a process does not stop in time (hint: one that sleeps uninterruptibly, in a hung mount for example, \
+             cannot be frozen); thawed again",
+            place.host_path().display()
+        ),
     )
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 
 use super::layout::{CgroupLayout, MOUNT_POINT};
+use super::limits::{self, Origin, Step};
 use super::path::{Version, directory};
 
 /// One directory of the container's cgroup.
@@ -51,6 +52,8 @@ impl Place {
 pub struct CgroupPlan {
     /// One on a unified machine; one a hierarchy on the others; empty when a rootless runtime sees no cgroup filesystem.
     pub places: Vec<Place>,
+    /// What is written once they are made.
+    pub limits: Vec<Step>,
     /// Without real privileges, and with no limits asked: a directory that may not be made is done without.
     pub tolerant: bool,
 }
@@ -67,9 +70,26 @@ impl CgroupPlan {
         matches!(self.places.as_slice(), [only] if only.is_unified())
     }
 
+    /// Where the container's cgroup will be and what its limits are. Errors: as [`CgroupPlan::placed`]; Unsupported with the key's pointer
+    /// when a limit needs a controller that is not there.
+    pub fn new(config: &config::Cgroup, id: &str, host: &Host) -> Result<CgroupPlan, Error> {
+        let mut plan = CgroupPlan::placed(config, id, host)?;
+        if !config.resources.is_empty() {
+            let version = if plan.is_unified() {
+                Version::V2
+            } else {
+                Version::V1
+            };
+            plan.limits = limits::plan(version, &config.resources, Origin::Config);
+            limits::missing_controllers(&plan.places, &plan.limits)?;
+            plan.tolerant &= plan.limits.is_empty();
+        }
+        Ok(plan)
+    }
+
     /// Applies the rules of [`super::path`] on this machine. Reads facts of the host only, and only those that the path needs.
     /// Errors: InvalidConfig for a path with `..` or the root's; Unsupported when no cgroup filesystem is mounted and real root asks.
-    pub fn new(config: &config::Cgroup, id: &str, host: &Host) -> Result<CgroupPlan, Error> {
+    fn placed(config: &config::Cgroup, id: &str, host: &Host) -> Result<CgroupPlan, Error> {
         let asked = config.path.as_deref();
         let tolerant = host.rootless()?;
         let layout = host.cgroup_layout()?;
@@ -90,6 +110,7 @@ impl CgroupPlan {
                 };
                 return Ok(CgroupPlan {
                     places: vec![place],
+                    limits: Vec::new(),
                     tolerant,
                 });
             }
@@ -117,13 +138,18 @@ impl CgroupPlan {
                 controllers: hierarchy.controllers.clone(),
             });
         }
-        Ok(CgroupPlan { places, tolerant })
+        Ok(CgroupPlan {
+            places,
+            limits: Vec::new(),
+            tolerant,
+        })
     }
 
     /// A container without a cgroup.
     pub fn none() -> CgroupPlan {
         CgroupPlan {
             places: Vec::new(),
+            limits: Vec::new(),
             tolerant: true,
         }
     }

@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::kernel_file::{read_record, write_value};
 
 use super::directory::Directory;
-use super::{Place, device, survivors};
+use super::{Place, device, not_frozen, survivors};
 
 /// How long to wait for the freezer: it only keeps a fork bomb from outrunning us, and another round follows.
 const FREEZE_LIMIT: Duration = Duration::from_millis(100);
@@ -121,6 +121,29 @@ impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         // A cgroup that has gone has nothing left to thaw.
         let _ = thaw(self.0);
+    }
+}
+
+/// Freezes the cgroup with all below it and waits until the kernel says so; thaws it again when that does not come before `deadline`.
+pub(super) fn freeze(directory: &Directory, deadline: Instant) -> Result<(), Error> {
+    // A process that forks while we freeze may need another write (cgroup-v1/freezer-subsystem).
+    loop {
+        let state = write_value(&directory.fd, c"freezer.state", b"FROZEN")
+            .and_then(|()| read_record(&directory.fd, c"freezer.state"));
+        match state {
+            Ok(state) if state.starts_with(b"FROZEN") => return Ok(()),
+            Ok(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            failed => {
+                // Never left half frozen. The first error is the one to tell.
+                let _ = thaw(directory);
+                return match failed {
+                    Ok(_) => Err(not_frozen(&directory.place)),
+                    Err(errno) => Err(directory
+                        .refused("write(FROZEN)", "freezer.state", errno)
+                        .into()),
+                };
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::kernel_file::{read_record, retry, write_value};
 use crate::sys;
 
 use super::directory::Directory;
-use super::{Place, device, survivors};
+use super::{Place, device, not_frozen, survivors};
 
 /// Enables every controller of every ancestor for the new cgroup, as runc does and cAdvisor expects. Best effort: a parent with processes
 /// of its own refuses, and what a limit needs will be missed when the limit is written.
@@ -79,7 +79,7 @@ pub(super) fn kill(directory: &Directory, host: &Host, deadline: Instant) -> Res
         Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
         Err(errno) => return Err(directory.refused("write(1)", "cgroup.kill", errno).into()),
     }
-    if wait_until_empty(directory, deadline)
+    if wait_for(directory, "populated", false, deadline)
         .map_err(|errno| directory.refused("poll", "cgroup.events", errno))?
     {
         return Ok(());
@@ -89,8 +89,14 @@ pub(super) fn kill(directory: &Directory, host: &Host, deadline: Instant) -> Res
     Err(survivors(host, &directory.place.host_path(), pids))
 }
 
-/// Whether the cgroup became empty before the deadline. The kernel wakes pollers of `cgroup.events` at every change.
-fn wait_until_empty(directory: &Directory, deadline: Instant) -> Result<bool, Errno> {
+/// Whether a flag of `cgroup.events` came to be `wanted` before the deadline; true too when the cgroup has gone. The kernel wakes pollers
+/// at every change.
+fn wait_for(
+    directory: &Directory,
+    flag: &str,
+    wanted: bool,
+    deadline: Instant,
+) -> Result<bool, Errno> {
     let events = match openat(
         &directory.fd,
         c"cgroup.events",
@@ -103,7 +109,7 @@ fn wait_until_empty(directory: &Directory, deadline: Instant) -> Result<bool, Er
     let mut buffer = [0u8; 256];
     loop {
         match retry(|| pread(&events, &mut buffer[..], 0)) {
-            Ok(length) if event(&buffer[..length], "populated") == Some(false) => return Ok(true),
+            Ok(length) if event(&buffer[..length], flag) == Some(wanted) => return Ok(true),
             Err(Errno::NODEV) => return Ok(true),
             other => drop(other?),
         }
@@ -141,6 +147,26 @@ pub(super) fn frozen(directory: &Directory) -> Result<bool, Refused> {
         Ok(events) => Ok(event(&events, "frozen") == Some(true)),
         Err(errno) if gone(errno) => Ok(false),
         Err(errno) => Err(directory.refused("read", "cgroup.events", errno)),
+    }
+}
+
+/// Freezes the cgroup with all below it and waits for the kernel's word; thaws it again when that does not come before `deadline` (a
+/// process that sleeps uninterruptibly cannot be frozen).
+pub(super) fn freeze(directory: &Directory, deadline: Instant) -> Result<(), Error> {
+    let set = |value: &str| {
+        write_value(&directory.fd, c"cgroup.freeze", value.as_bytes())
+            .map_err(|errno| directory.refused(&format!("write({value})"), "cgroup.freeze", errno))
+    };
+    set("1")?;
+    let frozen = wait_for(directory, "frozen", true, deadline)
+        .map_err(|errno| directory.refused("poll", "cgroup.events", errno).into());
+    match frozen {
+        Ok(true) => Ok(()),
+        failed => {
+            // Never left half frozen. The first error is the one to tell.
+            let _ = set("0");
+            failed.and_then(|_| Err(not_frozen(&directory.place)))
+        }
     }
 }
 

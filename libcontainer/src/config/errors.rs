@@ -30,6 +30,15 @@ impl ConfigErrors {
         }])
     }
 
+    /// A single thing that is right and cannot be done here.
+    pub fn unsupported(pointer: Pointer, message: impl Into<String>) -> ConfigErrors {
+        ConfigErrors(vec![ConfigError {
+            pointer,
+            message: message.into(),
+            unsupported: true,
+        }])
+    }
+
     /// In the order of the schema, not of the file.
     pub fn as_slice(&self) -> &[ConfigError] {
         &self.0

@@ -12,6 +12,7 @@ pub(crate) mod names;
 mod parse;
 mod path;
 mod raw;
+mod resources;
 mod spec;
 mod validate;
 mod walk;
@@ -24,6 +25,10 @@ pub use errors::{ConfigError, ConfigErrors};
 pub use facts::HostFacts;
 pub use features::features;
 pub use path::{BadPath, ContainerPath};
+pub use resources::{
+    BlockIo, Cpu, HugepageLimit, Memory, Network, NetworkPriority, Pids, Rdma, Resources,
+    ThrottleDevice, WeightDevice,
+};
 pub use spec::default_spec;
 pub use walk::ignored_keys;
 
@@ -314,6 +319,8 @@ pub struct Cgroup {
     pub path: Option<String>,
     /// `linux.resources.devices` in order; the default allow-list is appended by the cgroup module.
     pub device_rules: Vec<DeviceRule>,
+    /// The rest of `linux.resources`.
+    pub resources: Resources,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

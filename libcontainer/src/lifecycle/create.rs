@@ -106,6 +106,7 @@ impl Create<'_> {
         if !cgroup.is_none() {
             self.tell(Event::CgroupMade);
         }
+        cgroup.set_limits(&self.cgroup_plan.limits)?;
         // The stage does not wait for us before it runs hooks, and nothing of the container runs outside its limits. On v1 the policy is
         // many writes, of which the first denies everything: a stage that makes a device meanwhile would be refused.
         let devices_first = !self.config.hooks.create_container.is_empty() || !plan.into_cgroup;

@@ -26,6 +26,7 @@ pub fn intent(
     record.rootfs.clone_from(&config.root.path);
     record.annotations.clone_from(&config.annotations);
     record.set_cgroups(&cgroup_plan.places);
+    record.resources.clone_from(&config.cgroup.resources);
     record.private_pid_namespace = config.namespaces.pid == Namespace::New;
     record.namespaces = plan::listed_namespaces(&config.namespaces);
     record.keyring = !options.no_new_keyring;

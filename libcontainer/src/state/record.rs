@@ -54,6 +54,9 @@ pub struct Record {
     /// `NEWNS` → `/proc/PID/ns/mnt`. For other programs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_paths: BTreeMap<String, String>,
+    /// The limits as they are set now: what `update` changes a part of.
+    #[serde(default, skip_serializing_if = "config::Resources::is_empty")]
+    pub resources: config::Resources,
     /// When init dies, the kernel kills all others: the container has a pid namespace of its own.
     pub private_pid_namespace: bool,
     /// CLONE_NEW* of the namespaces that config.json lists, new or by path: what exec joins.
@@ -179,6 +182,7 @@ impl Record {
             cgroup_driver: CgroupDriver::Cgroupfs,
             cgroups: Vec::new(),
             cgroup_paths: BTreeMap::new(),
+            resources: config::Resources::default(),
             namespace_paths: BTreeMap::new(),
             private_pid_namespace: false,
             namespaces: 0,

@@ -200,7 +200,6 @@ fn what_later_versions_do_is_refused_unless_it_asks_for_nothing() {
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/resources/memory", json!({"limit": 1})),
         ("/linux/resources/cpu", json!({"shares": 0})),
-        ("/linux/resources/pids", json!({"limit": 0})),
         ("/linux/resources/blockIO", json!({"weight": 10})),
         ("/linux/resources/hugepageLimits", json!([{}])),
         ("/linux/resources/network", json!({"classID": 1})),

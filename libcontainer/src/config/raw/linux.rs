@@ -29,9 +29,13 @@ object! { Resources<'a> {
     "hugepageLimits" => hugepage_limits: Asks,
     "memory" => memory: Asks,
     "network" => network: Asks,
-    "pids" => pids: Asks,
+    "pids" => pids: Pids,
     "rdma" => rdma: Asks,
     "unified" => unified: Asks,
+}}
+
+object! { Pids {
+    "limit" => limit: i64,
 }}
 
 object! { DeviceRule<'a> {

@@ -3,7 +3,7 @@
 use super::linux::{MOST, device_number};
 use crate::config::errors::{Findings, Place, quoted};
 use crate::config::keys::{self, Standing};
-use crate::config::{Cgroup, DeviceKind, DeviceRule, raw};
+use crate::config::{Cgroup, DeviceKind, DeviceRule, Pids, Resources, raw};
 
 pub(super) fn cgroup(linux: &raw::Linux<'_>, at: &Place<'_>, found: &mut Findings) -> Cgroup {
     let resources = linux.resources.as_ref();
@@ -19,7 +19,6 @@ pub(super) fn cgroup(linux: &raw::Linux<'_>, at: &Place<'_>, found: &mut Finding
             ),
             ("memory", "/linux/resources/memory", raw.memory),
             ("network", "/linux/resources/network", raw.network),
-            ("pids", "/linux/resources/pids", raw.pids),
             ("rdma", "/linux/resources/rdma", raw.rdma),
             ("unified", "/linux/resources/unified", raw.unified),
         ] {
@@ -45,6 +44,17 @@ pub(super) fn cgroup(linux: &raw::Linux<'_>, at: &Place<'_>, found: &mut Finding
             .enumerate()
             .filter_map(|(index, raw)| device_rule(raw, &rules_at.index(index), found))
             .collect(),
+        resources: resources.map(self::resources).unwrap_or_default(),
+    }
+}
+
+/// Everything of `linux.resources` but the devices.
+fn resources(raw: &raw::Resources<'_>) -> Resources {
+    Resources {
+        pids: Pids {
+            limit: raw.pids.as_ref().and_then(|pids| pids.limit),
+        },
+        ..Resources::default()
     }
 }
 

@@ -1,0 +1,161 @@
+//! What differs between the ways to have a cgroup: files of cgroup2, files of v1 hierarchies, and a unit of systemd's.
+//!
+//! A [`Driver`] is given the container's directories and does one thing to all of them. The file drivers hold nothing; that of systemd
+//! holds the unit, and leaves to a file driver whatever systemd has no part in. Which driver a container has is decided when it is
+//! created and stands in its record ([`super::CgroupDriver`]): later commands need no flag.
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::config::DeviceRule;
+use crate::error::Error;
+use crate::host::Host;
+
+use super::directory::Directory;
+use super::{Version, v1, v2};
+
+/// One way to have a cgroup.
+pub(super) trait Driver: fmt::Debug + Send + Sync {
+    /// Which kind of steps its limits are ([`super::limits::plan`]).
+    fn version(&self) -> Version;
+
+    /// Moves the waiting first process in. Not called where it was cloned into the cgroup.
+    fn enter(&self, directories: &[Directory], pid: i32) -> Result<(), Error> {
+        for directory in directories {
+            directory.write("cgroup.procs", pid.to_string().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Kills every process in `marked`, directories of one container, and waits until none is left.
+    fn kill(&self, marked: &[&Directory], host: &Host, deadline: Instant) -> Result<(), Error>;
+
+    /// Freezes, and waits until all is frozen; thaws again when that cannot be had before `deadline`.
+    fn freeze(&self, directories: &[Directory], deadline: Instant) -> Result<(), Error>;
+
+    /// Frozen, or on the way there.
+    fn frozen(&self, directories: &[Directory]) -> Result<bool, Error>;
+
+    /// Thaws the marked directories.
+    fn thaw(&self, directories: &[Directory]) -> Result<(), Error>;
+
+    /// Replaces the device policy.
+    fn set_devices(&self, directories: &[Directory], rules: &[DeviceRule]) -> Result<(), Error>;
+}
+
+/// cgroup2 alone: one directory.
+#[derive(Debug)]
+pub(super) struct Unified;
+
+/// v1 hierarchies, and the cgroup2 one of a hybrid machine, which has no controllers that matter but can freeze.
+#[derive(Debug)]
+pub(super) struct Legacy;
+
+impl Driver for Unified {
+    fn version(&self) -> Version {
+        Version::V2
+    }
+
+    fn kill(&self, marked: &[&Directory], host: &Host, deadline: Instant) -> Result<(), Error> {
+        for directory in marked {
+            v2::kill(directory, host, deadline)?;
+        }
+        Ok(())
+    }
+
+    fn freeze(&self, directories: &[Directory], deadline: Instant) -> Result<(), Error> {
+        for directory in directories {
+            v2::freeze(directory, deadline)?;
+        }
+        Ok(())
+    }
+
+    fn frozen(&self, directories: &[Directory]) -> Result<bool, Error> {
+        for directory in directories {
+            if v2::frozen(directory)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn thaw(&self, directories: &[Directory]) -> Result<(), Error> {
+        for directory in directories.iter().filter(|directory| directory.marked) {
+            v2::thaw(directory)?;
+        }
+        Ok(())
+    }
+
+    fn set_devices(&self, directories: &[Directory], rules: &[DeviceRule]) -> Result<(), Error> {
+        for directory in directories {
+            v2::set_devices(directory, rules)?;
+        }
+        Ok(())
+    }
+}
+
+impl Driver for Legacy {
+    fn version(&self) -> Version {
+        Version::V1
+    }
+
+    /// Whatever froze a process on v1 must be undone before it can die, so the cgroup2 tree of a hybrid machine is not waited for by
+    /// itself.
+    fn kill(&self, marked: &[&Directory], host: &Host, deadline: Instant) -> Result<(), Error> {
+        v1::kill(marked, host, deadline)
+    }
+
+    fn freeze(&self, directories: &[Directory], deadline: Instant) -> Result<(), Error> {
+        let freezer = directories
+            .iter()
+            .find(|directory| directory.place.has("freezer"));
+        match freezer {
+            Some(directory) => v1::freeze(directory, deadline),
+            None => match directories
+                .iter()
+                .find(|directory| directory.place.version == Version::V2)
+            {
+                Some(directory) => v2::freeze(directory, deadline),
+                None => Err(Error::new(
+                    crate::ErrorKind::Unsupported,
+                    "cannot pause: neither the freezer controller nor cgroup2 is mounted",
+                )),
+            },
+        }
+    }
+
+    fn frozen(&self, directories: &[Directory]) -> Result<bool, Error> {
+        for directory in directories {
+            let frozen = match directory.place.version {
+                Version::V2 => v2::frozen(directory)?,
+                Version::V1 if directory.place.has("freezer") => v1::frozen(directory)?,
+                Version::V1 => false,
+            };
+            if frozen {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn thaw(&self, directories: &[Directory]) -> Result<(), Error> {
+        for directory in directories.iter().filter(|directory| directory.marked) {
+            match directory.place.version {
+                Version::V2 => v2::thaw(directory)?,
+                Version::V1 if directory.place.has("freezer") => v1::thaw(directory)?,
+                Version::V1 => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn set_devices(&self, directories: &[Directory], rules: &[DeviceRule]) -> Result<(), Error> {
+        let devices = directories.iter().filter(|directory| {
+            directory.place.version == Version::V1 && directory.place.has("devices")
+        });
+        for directory in devices {
+            v1::set_devices(directory, rules)?;
+        }
+        Ok(())
+    }
+}
