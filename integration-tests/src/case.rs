@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::Bundle;
+use crate::cgroups::{self, Version};
 use crate::container::Container;
 use crate::place::Place;
 use crate::runtime::Runtime;
@@ -147,6 +148,12 @@ impl Test {
         } else {
             Err(Failure::skip(format!("needs the {place} place")))
         }
+    }
+
+    /// Which files the controller's limits are; skips the case where the machine has it on no hierarchy.
+    pub fn controller(&self, name: &str) -> Result<Version, Failure> {
+        cgroups::version_of(name)?
+            .ok_or_else(|| Failure::skip(format!("no controller {name} here")))
     }
 
     /// Skips the case for Debian's runc, with the reason why it cannot pass there.

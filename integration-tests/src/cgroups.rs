@@ -20,6 +20,37 @@ pub fn hierarchies() -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
+/// Which kind of files a controller has in this mount namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// A hierarchy of its own.
+    V1,
+    /// The one hierarchy of cgroup v2.
+    V2,
+}
+
+/// The kind of files of a controller, none where it is not to be had.
+pub fn version_of(controller: &str) -> Result<Option<Version>, Failure> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let bound = text.lines().any(|line| {
+        line.split_once(" - cgroup ")
+            .and_then(|(_, right)| right.rsplit_once(' '))
+            .is_some_and(|(_, options)| options.split(',').any(|option| option == controller))
+    });
+    if bound {
+        return Ok(Some(Version::V1));
+    }
+    // In a hybrid layout the v2 hierarchy may have controllers too, but no runtime uses it for limits.
+    let unified = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let listed = unified.split_whitespace().any(|name| name == controller);
+    Ok(listed.then_some(Version::V2))
+}
+
+/// Whether cgroup v2 alone is mounted.
+pub fn unified() -> bool {
+    fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok()
+}
+
 /// Every cgroup directory whose name holds `token`, and all below such a one, the deepest first.
 pub fn named(token: &str) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();

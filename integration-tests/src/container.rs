@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::case::{Failure, Test};
+use crate::cgroups;
 use crate::probe::Report;
 use crate::runtime::{Output, Running};
 
@@ -167,6 +168,46 @@ impl<'t> Container<'t> {
             let out = self.call("state", &[], &[])?;
             Ok(out.code() == 0 && out.json()?["status"] == wanted)
         })
+    }
+
+    /// The directories of the container's cgroup: one on v2, one for each hierarchy on v1.
+    pub fn cgroups(&self) -> Result<Vec<PathBuf>, Failure> {
+        let mut found = cgroups::named(&self.id)?;
+        // A cgroup that the container has made for itself lies below.
+        found.retain(|dir| {
+            dir.file_name()
+                .is_some_and(|name| name.to_string_lossy().contains(&self.id))
+        });
+        Ok(found)
+    }
+
+    /// Where a file of the container's cgroup is, in whichever hierarchy has it.
+    pub fn control_file(&self, name: &str) -> Result<PathBuf, Failure> {
+        let mut dirs = self.cgroups()?;
+        // The hybrid layout has a `cpu.stat` in both kinds of hierarchy, and only v1's tells of limits.
+        dirs.sort_by_key(|dir| dir.starts_with("/sys/fs/cgroup/unified"));
+        let found = dirs
+            .iter()
+            .map(|dir| dir.join(name))
+            .find(|path| std::fs::metadata(path).is_ok());
+        found.ok_or_else(|| Failure::new(format!("no {name} in {dirs:?}")))
+    }
+
+    /// What a file of the container's cgroup holds, without the last newline.
+    pub fn control(&self, name: &str) -> Result<String, Failure> {
+        let path = self.control_file(name)?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    /// The number in a line `KEY NUMBER` of a file of the container's cgroup; 0 if there is no such line.
+    pub fn counter(&self, file: &str, key: &str) -> Result<u64, Failure> {
+        let text = self.control(file)?;
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        Ok(found.map_or(Ok(0), |number| number.trim().parse())?)
     }
 
     /// Where a file of the container's root is on the host.

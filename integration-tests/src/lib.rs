@@ -9,6 +9,7 @@ pub mod case;
 pub mod cgroups;
 pub mod container;
 pub mod leaks;
+pub mod loop_device;
 pub mod place;
 pub mod probe;
 pub mod processes;

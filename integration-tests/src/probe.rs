@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::case::Failure;
 
-/// The probe's report. The members are listed in `src/bin/probe.rs`.
+/// The probe's report. The members are listed in `src/bin/probe/main.rs`.
 #[derive(Debug, Clone)]
 pub struct Report(pub Value);
 

@@ -250,7 +250,13 @@ fn finish(one: Started, status: Option<ExitStatus>, counts: &mut Counts) -> Resu
     match status.and_then(|status| status.code()) {
         Some(0) => {
             counts.passed += 1;
-            println!("ok      {} ({took} ms)", one.label);
+            // A case may have figures to show.
+            let figures = text.lines().map(|line| format!("; {line}"));
+            println!(
+                "ok      {} ({took} ms{})",
+                one.label,
+                figures.collect::<String>()
+            );
         }
         Some(SKIPPED) => {
             counts.skipped += 1;

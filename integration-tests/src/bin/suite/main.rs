@@ -12,6 +12,7 @@ mod engines;
 mod exec;
 mod hooks;
 mod lifecycle;
+mod limits;
 mod mounts;
 mod namespaces;
 mod paths;
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
         propagation::cases(),
         paths::cases(),
         devices::cases(),
+        limits::cases(),
         hooks::cases(),
         exec::cases(),
         terminal::cases(),

@@ -1,9 +1,12 @@
 //! Prints, as one line of JSON, everything a process can know of the box it is in. Runs as the container's own process.
 //!
 //! It has no Rust runtime around `main`: that would ignore SIGPIPE and catch SIGSEGV, and the report is about what the *container runtime* left.
-//! With an argument `sleep` it stays after the report until it is killed; with `exit N` it exits with N.
+//! With an argument `sleep` it stays after the report until it is killed; with `exit N` it exits with N. Instead of the report, some other
+//! words make it use up what a limit bounds: see `load.rs`.
 
 #![no_main]
+
+mod load;
 
 use std::fs;
 use std::io::Write;
@@ -16,6 +19,10 @@ use serde_json::{Map, Value, json};
 // SAFETY: the C runtime calls `main` once, and no other function of this program has that name.
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: i32, _argv: *const *const std::ffi::c_char) -> i32 {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(status) = load::act(&args) {
+        return status;
+    }
     // The descriptors first: everything else opens some.
     let descriptors = descriptors();
     let mut report = json!({
@@ -37,6 +44,7 @@ extern "C" fn main(_argc: i32, _argv: *const *const std::ffi::c_char) -> i32 {
         "gid_map": lines("/proc/self/gid_map"),
         "setgroups": trimmed("/proc/self/setgroups"),
         "timens_offsets": lines("/proc/self/timens_offsets"),
+        "affinity": affinity(),
         "exe": fs::read_link("/proc/self/exe").map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
     });
     report["namespaces"] = namespaces();
@@ -171,6 +179,16 @@ fn rlimits() -> Value {
             })
             .collect(),
     )
+}
+
+/// The processors this thread may run on.
+fn affinity() -> Vec<usize> {
+    let Ok(set) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)) else {
+        return Vec::new();
+    };
+    (0..nix::sched::CpuSet::count())
+        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
+        .collect()
 }
 
 fn terminal() -> Value {
