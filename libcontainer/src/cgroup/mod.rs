@@ -16,6 +16,7 @@ pub mod limits;
 mod mounts;
 mod path;
 mod plan;
+mod systemd;
 mod v1;
 mod v2;
 
