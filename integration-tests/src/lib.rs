@@ -20,3 +20,4 @@ pub mod sockets;
 pub mod sys;
 pub mod terminal;
 pub mod tracer;
+pub mod vm;

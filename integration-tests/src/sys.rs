@@ -173,3 +173,20 @@ pub fn keep_over_exec(fd: i32, keep: bool) -> io::Result<()> {
     let result = unsafe { libc::fcntl(fd, libc::F_SETFD, flags) };
     checked(result.into()).map(drop)
 }
+
+/// Has the kernel kill the command when the thread that starts it ends, however that comes about.
+pub fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let parent = nix::unistd::getpid();
+    let ask = move || {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+        // It may have died before it was asked for.
+        if nix::unistd::getppid() == parent {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    };
+    // SAFETY: the closure makes two system calls and allocates nothing, which a child of a threaded process may do between fork and exec.
+    unsafe { command.pre_exec(ask) };
+}
