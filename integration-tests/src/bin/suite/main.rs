@@ -20,8 +20,10 @@ mod privileges;
 mod process;
 mod propagation;
 mod rootless;
+mod settings;
 mod systems;
 mod terminal;
+mod values;
 
 fn main() -> std::process::ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +42,7 @@ fn main() -> std::process::ExitCode {
         paths::cases(),
         devices::cases(),
         limits::cases(),
+        values::cases(),
         hooks::cases(),
         exec::cases(),
         terminal::cases(),

@@ -1,0 +1,245 @@
+//! Every control file of a container's cgroup holds what Debian's runc puts there, on v1 and on v2, at create and after `update`.
+//!
+//! The same bundle is given to both. What the kernel counts by itself is left out; all other files are compared, and who refuses a setting. A
+//! difference is allowed only by [`KNOWN`], whose reasons stand in `docs/differences.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use garboard_integration_tests::bundle::Bundle;
+use garboard_integration_tests::case::{Case, Done, Failure, Test};
+use garboard_integration_tests::container::Container;
+use garboard_integration_tests::loop_device::LoopDevice;
+use garboard_integration_tests::runtime::Runtime;
+use garboard_integration_tests::{cases, cgroups};
+
+use crate::settings::{self, Change, Setting};
+
+pub fn cases() -> Vec<Case> {
+    cases![
+        memory_is_set_as_by_runc,
+        the_processor_is_set_as_by_runc,
+        processes_and_pages_are_set_as_by_runc,
+        block_devices_are_set_as_by_runc,
+        engines_get_the_values_of_runc,
+        updates_are_done_as_by_runc,
+        known_differences_are_documented,
+    ]
+}
+
+const PEER: &str = "/usr/sbin/runc";
+const DIFFERENCES: &str = include_str!("../../../../docs/differences.md");
+
+/// Parts of the names of files that no runtime sets.
+const COUNTED: &[&str] = &[
+    "stat",
+    "usage",
+    "current",
+    "events",
+    "peak",
+    "pressure",
+    "procs",
+    "tasks",
+    "threads",
+    "failcnt",
+    "io_service",
+    "slabinfo",
+];
+
+/// A difference there may be.
+struct Known {
+    /// The start of a setting's name.
+    setting: &'static str,
+    /// The file, or `refused`.
+    file: &'static str,
+    /// Words of `docs/differences.md`.
+    reason: &'static str,
+}
+
+const KNOWN: &[Known] = &[];
+
+/// What the files hold, by their names.
+type Values = BTreeMap<String, String>;
+
+fn values_of(c: &Container<'_>) -> Result<Values, Failure> {
+    let mut values = Values::new();
+    for dir in c.cgroups()? {
+        // The hierarchy is the parent's parent: /…/memory/TOKEN/ID.
+        let hierarchy = dir.ancestors().nth(2).unwrap_or(Path::new("")).to_owned();
+        values.insert(format!("{}/", hierarchy.display()), "there".to_owned());
+        for entry in fs::read_dir(&dir)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if COUNTED.iter().any(|part| name.contains(part)) {
+                continue;
+            }
+            // Some are only for writing, some are not for this kernel.
+            let Ok(text) = fs::read_to_string(entry.path()) else {
+                continue;
+            };
+            values.insert(
+                format!("{}/{name}", hierarchy.display()),
+                text.trim_end().to_owned(),
+            );
+        }
+    }
+    Ok(values)
+}
+
+/// What a runtime makes of a bundle.
+enum Outcome {
+    Set(Values),
+    /// The command that refused it, and what it said.
+    Refused(&'static str, String),
+}
+
+/// Creates the container, updates it with `flags` if there are any, reads, deletes.
+fn outcome(
+    runtime: &Runtime,
+    c: &Container<'_>,
+    flags: Option<&[&str]>,
+) -> Result<Outcome, Failure> {
+    let bundle = c.bundle.display().to_string();
+    let out = runtime.call(["create", "--bundle", &bundle, &c.id])?;
+    if out.code() != 0 {
+        // runc leaves the cgroup of a create that failed.
+        cgroups::remove(&c.id)?;
+        return Ok(Outcome::Refused("create", out.stderr()));
+    }
+    let mut outcome = None;
+    if let Some(flags) = flags {
+        let words = ["update"].iter().chain(flags).copied();
+        let out = runtime.call(words.chain([c.id.as_str()]))?;
+        if out.code() != 0 {
+            outcome = Some(Outcome::Refused("update", out.stderr()));
+        }
+    }
+    let outcome = match outcome {
+        Some(refused) => refused,
+        None => Outcome::Set(values_of(c)?),
+    };
+    runtime
+        .call(["delete", "--force", c.id.as_str()])?
+        .success()?;
+    Ok(outcome)
+}
+
+fn known(setting: &str, file: &str) -> bool {
+    KNOWN
+        .iter()
+        .any(|known| setting.starts_with(known.setting) && file.ends_with(known.file))
+}
+
+/// What both make of one bundle, if not the same.
+fn differences(
+    t: &Test,
+    peer: &Runtime,
+    setting: &Setting,
+    flags: Option<&[&str]>,
+) -> Result<Vec<String>, Failure> {
+    let mut bundle = Bundle::sleeper();
+    for (key, value) in setting.resources.as_object().into_iter().flatten() {
+        bundle = bundle.set(&format!("/linux/resources/{key}"), value.clone());
+    }
+    // One container after the other: a file of the one is not seen by the other.
+    let side = |runtime| outcome(runtime, &t.container(&bundle)?, flags);
+    let name = setting.name;
+    Ok(match (side(&t.runtime)?, side(peer)?) {
+        (Outcome::Refused(..), Outcome::Refused(..)) => Vec::new(),
+        (Outcome::Set(ours), Outcome::Set(theirs)) => differing(name, &ours, &theirs),
+        _ if known(name, "refused") => Vec::new(),
+        (Outcome::Refused(what, said), _) => vec![format!("{name}: {what} refused: {said}")],
+        (_, Outcome::Refused(what, said)) => vec![format!("{name}: runc: {what} refused: {said}")],
+    })
+}
+
+fn differing(setting: &str, ours: &Values, theirs: &Values) -> Vec<String> {
+    let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    names
+        .into_iter()
+        .filter(|name| ours.get(*name) != theirs.get(*name) && !known(setting, name))
+        .map(|name| {
+            let (ours, theirs) = (ours.get(name), theirs.get(name));
+            format!("{setting}: {name}: {ours:?}, runc: {theirs:?}")
+        })
+        .collect()
+}
+
+fn compare<'s>(
+    t: &Test,
+    work: impl IntoIterator<Item = (&'s Setting, Option<&'s [&'s str]>)>,
+) -> Done {
+    if !Path::new(PEER).is_file() {
+        return Err(Failure::skip(format!("needs {PEER}")));
+    }
+    let peer = Runtime::new(Path::new(PEER), &t.scratch("peer")?);
+    let (mut tried, mut found) = (0, Vec::new());
+    for (setting, flags) in work {
+        let mut here = true;
+        for name in setting.needs {
+            let name = match *name {
+                "blkio" if cgroups::unified() => "io",
+                name => name,
+            };
+            here &= cgroups::version_of(name)?.is_some();
+        }
+        if here {
+            tried += 1;
+            found.extend(differences(t, &peer, setting, flags)?);
+        }
+    }
+    if !found.is_empty() {
+        return Err(Failure::new(found.join("\n")));
+    }
+    if tried == 0 {
+        return Err(Failure::skip("no controller for any of the settings"));
+    }
+    println!("{tried} settings");
+    Ok(())
+}
+
+fn plain(t: &Test, settings: &[Setting]) -> Done {
+    compare(t, settings.iter().map(|setting| (setting, None)))
+}
+
+fn memory_is_set_as_by_runc(t: &Test) -> Done {
+    plain(t, &settings::memory())
+}
+
+fn the_processor_is_set_as_by_runc(t: &Test) -> Done {
+    plain(t, &settings::processor())
+}
+
+fn processes_and_pages_are_set_as_by_runc(t: &Test) -> Done {
+    plain(t, &settings::processes_and_pages())
+}
+
+fn block_devices_are_set_as_by_runc(t: &Test) -> Done {
+    let device = LoopDevice::attach(&t.dir, 1024 * 1024)?;
+    plain(t, &settings::devices(&device))
+}
+
+fn engines_get_the_values_of_runc(t: &Test) -> Done {
+    plain(t, &settings::engines())
+}
+
+fn updates_are_done_as_by_runc(t: &Test) -> Done {
+    let changes = settings::changes();
+    let work = changes
+        .iter()
+        .map(|Change { before, flags }| (before, Some(*flags)));
+    compare(t, work)
+}
+
+fn known_differences_are_documented(_: &Test) -> Done {
+    for known in KNOWN {
+        assert!(
+            DIFFERENCES.contains(known.reason),
+            "{} of {}: docs/differences.md does not say {:?}",
+            known.file,
+            known.setting,
+            known.reason
+        );
+    }
+    Ok(())
+}
