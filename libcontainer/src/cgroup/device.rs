@@ -24,10 +24,10 @@ const DEFAULT_ALLOW: &[DeviceRule] = &[
 ];
 
 // BPF_DEVCG_ACC_* and BPF_DEVCG_DEV_* (linux/bpf.h).
-const MKNOD: u32 = 1;
-const READ: u32 = 2;
-const WRITE: u32 = 4;
-const ALL: u32 = MKNOD | READ | WRITE;
+pub(super) const MKNOD: u32 = 1;
+pub(super) const READ: u32 = 2;
+pub(super) const WRITE: u32 = 4;
+pub(super) const ALL: u32 = MKNOD | READ | WRITE;
 const DEV_BLOCK: i32 = 1;
 const DEV_CHAR: i32 = 2;
 
@@ -48,10 +48,16 @@ const fn allow(
     }
 }
 
-fn access(rule: &DeviceRule) -> u32 {
+/// The accesses that the rule speaks about.
+pub(super) fn access(rule: &DeviceRule) -> u32 {
     (u32::from(rule.mknod) * MKNOD)
         | (u32::from(rule.read) * READ)
         | (u32::from(rule.write) * WRITE)
+}
+
+/// What every container may do.
+pub(super) fn default_allow() -> &'static [DeviceRule] {
+    DEFAULT_ALLOW
 }
 
 /// Whether the rule speaks about every access of every device.

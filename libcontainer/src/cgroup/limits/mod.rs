@@ -69,6 +69,19 @@ pub fn plan(version: Version, resources: &Resources, origin: Origin) -> Vec<Step
 }
 
 impl Step {
+    /// The same, to change their values.
+    pub fn writes_mut(&mut self) -> impl Iterator<Item = &mut Write> {
+        let (some, rest): (&mut [Write], [Option<&mut Write>; 2]) = match self {
+            Step::Write(write) | Step::IfPresent(write) | Step::ReadBack(write) => {
+                (&mut [], [Some(write), None])
+            }
+            Step::NotBelowUsage { limit, .. } => (&mut [], [Some(limit), None]),
+            Step::EitherOrder(one, other) => (&mut [], [Some(one), Some(other)]),
+            Step::FirstPresent(writes) => (writes, [None, None]),
+        };
+        some.iter_mut().chain(rest.into_iter().flatten())
+    }
+
     /// The writes that the step may do.
     pub fn writes(&self) -> impl Iterator<Item = &Write> {
         let (some, rest): (&[Write], [Option<&Write>; 2]) = match self {
