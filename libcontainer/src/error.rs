@@ -11,6 +11,7 @@ use crate::cgroup::{CreateError, Survivors};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::hints;
 use crate::hooks::{HookError, HookFailure};
+use crate::intel_rdt::RdtRefused;
 use crate::plan::StepFailed;
 
 /// Where in the user's input a value stands: an RFC 6901 pointer behind the document's name, `config.json#/mounts/3`.
@@ -181,7 +182,8 @@ impl Error {
 
     fn refused(&self) -> Option<&Refused> {
         let step = || Some(&self.downcast_ref::<StepFailed>()?.refused);
-        self.downcast_ref::<Refused>().or_else(step)
+        let rdt = || Some(&self.downcast_ref::<RdtRefused>()?.refused);
+        self.downcast_ref::<Refused>().or_else(step).or_else(rdt)
     }
 
     /// The module's own error. Of use to our own tests: the modules are no part of the interface.

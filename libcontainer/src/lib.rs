@@ -111,6 +111,8 @@ pub mod config;
 #[doc(hidden)]
 pub mod host;
 #[doc(hidden)]
+pub mod intel_rdt;
+#[doc(hidden)]
 pub mod state;
 
 pub use bundle::Bundle;

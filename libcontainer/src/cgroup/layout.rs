@@ -186,7 +186,7 @@ impl CgroupMount {
 }
 
 /// Undoes the octal escapes of mountinfo: `\040` is a space.
-fn unescape(field: &str) -> PathBuf {
+pub(crate) fn unescape(field: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

@@ -44,7 +44,7 @@ struct Linux {
     seccomp: Enabled,
     apparmor: Enabled,
     selinux: Enabled,
-    intel_rdt: Enabled,
+    intel_rdt: IntelRdt,
     memory_policy: MemoryPolicy,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
@@ -63,6 +63,13 @@ struct Cgroup {
 #[derive(Serialize)]
 struct Enabled {
     enabled: bool,
+}
+
+#[derive(Serialize)]
+struct IntelRdt {
+    enabled: bool,
+    schemata: bool,
+    monitoring: bool,
 }
 
 #[derive(Serialize)]
@@ -114,7 +121,11 @@ fn document(last_cap: u32) -> Features {
             seccomp: enabled("/linux/seccomp"),
             apparmor: enabled("/process/apparmorProfile"),
             selinux: enabled("/process/selinuxLabel"),
-            intel_rdt: enabled("/linux/intelRdt"),
+            intel_rdt: IntelRdt {
+                enabled: done("/linux/intelRdt"),
+                schemata: done("/linux/intelRdt/schemata"),
+                monitoring: done("/linux/intelRdt/enableMonitoring"),
+            },
             memory_policy: MemoryPolicy {
                 modes: names::MEMORY_MODES.iter().map(|(name, _)| *name).collect(),
                 flags: names::MEMORY_FLAGS.iter().map(|(name, _)| *name).collect(),
@@ -167,7 +178,10 @@ mod tests {
             Some(41)
         );
         assert_eq!(document["linux"]["seccomp"], json!({"enabled": false}));
-        assert_eq!(document["linux"]["intelRdt"], json!({"enabled": false}));
+        assert_eq!(
+            document["linux"]["intelRdt"],
+            json!({"enabled": true, "schemata": true, "monitoring": true})
+        );
     }
 
     #[test]

@@ -84,11 +84,11 @@ const fn seccomp(pattern: &'static str, kind: Kind) -> Key {
     }
 }
 
-const fn rdt(pattern: &'static str, kind: Kind) -> Key {
+const fn vague(pattern: &'static str) -> Key {
     Key {
         pattern,
-        kind,
-        standing: Later("Intel RDT is not supported yet"),
+        kind: Bool,
+        standing: NoEffect("the specification replaced it by enableMonitoring in 1.3"),
     }
 }
 
@@ -172,15 +172,15 @@ pub const KEYS: &[Key] = &[
     done("/linux/gidMappings/*/containerID", U32),
     done("/linux/gidMappings/*/hostID", U32),
     done("/linux/gidMappings/*/size", U32),
-    rdt("/linux/intelRdt", Object),
-    rdt("/linux/intelRdt/closID", Text),
-    rdt("/linux/intelRdt/enableCMT", Bool),
-    rdt("/linux/intelRdt/enableMBM", Bool),
-    rdt("/linux/intelRdt/enableMonitoring", Bool),
-    rdt("/linux/intelRdt/l3CacheSchema", Text),
-    rdt("/linux/intelRdt/memBwSchema", Text),
-    rdt("/linux/intelRdt/schemata", Array),
-    rdt("/linux/intelRdt/schemata/*", Text),
+    done("/linux/intelRdt", Object),
+    done("/linux/intelRdt/closID", Text),
+    vague("/linux/intelRdt/enableCMT"),
+    vague("/linux/intelRdt/enableMBM"),
+    done("/linux/intelRdt/enableMonitoring", Bool),
+    done("/linux/intelRdt/l3CacheSchema", Text),
+    done("/linux/intelRdt/memBwSchema", Text),
+    done("/linux/intelRdt/schemata", Array),
+    done("/linux/intelRdt/schemata/*", Text),
     done("/linux/maskedPaths", Array),
     done("/linux/maskedPaths/*", Text),
     done("/linux/memoryPolicy", Object),

@@ -60,6 +60,7 @@ pub struct Config {
     pub personality: Option<u64>,
     pub memory_policy: Option<MemoryPolicy>,
     pub net_devices: Vec<NetDevice>,
+    pub intel_rdt: Option<IntelRdt>,
     pub cgroup: Cgroup,
     /// For the log: unknown capabilities and the like.
     pub warnings: Vec<String>,
@@ -311,6 +312,37 @@ pub struct NetDevice {
     pub host: String,
     /// Name inside; the same when absent.
     pub container: String,
+}
+
+/// `linux.intelRdt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntelRdt {
+    pub class: RdtClass,
+    /// For `schemata`, each resource once; empty: it is left as it is.
+    pub schemata: Vec<SchemaLine>,
+    /// A group of its own to be counted in.
+    pub monitoring: bool,
+}
+
+/// Which class of service (`closID`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RdtClass {
+    /// One of the container's own, named by its id.
+    Own,
+    /// `/`: the one that everybody is in.
+    Default,
+    Named(String),
+}
+
+/// One line of a group's `schemata`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaLine {
+    /// `L3`
+    pub resource: String,
+    /// `L3:0=ff;1=c0`
+    pub text: String,
+    /// The key that asks for it.
+    pub at: crate::Pointer,
 }
 
 #[derive(Debug, Clone, Default)]

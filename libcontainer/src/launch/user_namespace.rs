@@ -86,6 +86,7 @@ fn plan(step: Step<Owned>, slots: Vec<SlotSource>) -> LaunchPlan {
         shape: Shape::NewUser,
         clone_flags: 0,
         into_cgroup: false,
+        awaits_go: false,
         slots,
         handed: Vec::new(),
         steps: vec![planned(step), planned(Step::AwaitCommit {})],

@@ -15,6 +15,7 @@ use crate::event::{Event, Observer};
 use crate::handover::Outputs;
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
+use crate::intel_rdt::{Group, RdtPlan};
 use crate::launch::{self, Child, Joined, Launched, Parent};
 use crate::notify::{Listener, NotifyProxy};
 use crate::plan::{CreateRequest, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts, Start};
@@ -42,7 +43,12 @@ pub fn create(
     let joined = Joined::open(&config.namespaces)?;
     check_joined(&config, &joined, &host)?;
     let cgroup_plan = CgroupPlan::new(&config.cgroup, id.as_str(), &host)?;
-    let record = intent(&id, &host, &bundle, &config, &cgroup_plan, options)?;
+    let rdt = config.intel_rdt.as_ref();
+    let rdt_plan = rdt
+        .map(|rdt| RdtPlan::new(rdt, id.as_str(), &host))
+        .transpose()?;
+    let mut record = intent(&id, &host, &bundle, &config, &cgroup_plan, options)?;
+    record.set_intel_rdt(rdt_plan.as_ref().map(|plan| &plan.placement));
 
     let create = Create {
         id: &id,
@@ -57,7 +63,8 @@ pub fn create(
     let claim = runtime.store.claim(&record)?;
     create.tell(Event::IntentRecorded);
     let undone = record.clone();
-    let container = create.launch(claim, record, start).inspect_err(|_| {
+    let launched = create.launch(claim, record, rdt_plan, start);
+    let container = launched.inspect_err(|_| {
         create.tell(Event::Undone);
         // Best effort: the caller gets the error of the create. All the container had is gone by now, as poststop demands.
         let state = StateDocument::new(&undone, Status::Stopped, None).to_json();
@@ -90,11 +97,13 @@ impl Create<'_> {
         self.observer.tell(self.id.as_str(), event);
     }
 
-    /// Everything with a side effect. The guards are dropped in the reverse of their order here: process, cgroup, state directory.
+    /// Everything with a side effect. The guards are dropped in the reverse of their order here: process, resctrl group, cgroup, state
+    /// directory.
     fn launch(
         &self,
         mut claim: Claim,
         mut record: Record,
+        rdt_plan: Option<RdtPlan>,
         start: Start,
     ) -> Result<Container, Error> {
         let fifo = match start {
@@ -107,13 +116,14 @@ impl Create<'_> {
             self.tell(Event::CgroupMade);
         }
         cgroup.set_limits(&self.cgroup_plan.limits)?;
+        let mut rdt = rdt_plan.map(Group::create).transpose()?;
         // The stage does not wait for us before it runs hooks, and nothing of the container runs outside its limits. On v1 the policy is
         // many writes, of which the first denies everything: a stage that makes a device meanwhile would be refused.
         let devices_first = !self.config.hooks.create_container.is_empty() || !plan.into_cgroup;
         if devices_first {
             cgroup.set_devices(&self.config.cgroup.device_rules)?;
         }
-        let mut child = self.spawn(&plan, &cgroup, fifo.as_ref())?;
+        let mut child = self.spawn(&plan, (&cgroup, rdt.as_ref()), fifo.as_ref())?;
         if let Some(pid) = child.first_pid() {
             self.tell(Event::Launched { pid });
         }
@@ -144,6 +154,9 @@ impl Create<'_> {
         let notify = self.notify_proxy(&claim, &child, pid, start)?;
         let launched = child.commit(word)?;
         cgroup.commit();
+        if let Some(group) = &mut rdt {
+            group.commit();
+        }
         let mut container = self.container(claim.commit(), launched);
         container.notify = notify;
         self.observer.warn(self.id.as_str(), &container.warnings);
@@ -190,7 +203,7 @@ impl Create<'_> {
     fn spawn<'p>(
         &self,
         plan: &'p LaunchPlan,
-        cgroup: &Cgroup,
+        (cgroup, rdt): (&Cgroup, Option<&Group>),
         fifo: Option<&OwnedFd>,
     ) -> Result<Child<'p>, Error> {
         let stdio = &self.options.stdio;
@@ -210,9 +223,12 @@ impl Create<'_> {
                 joined: self.joined,
             },
         )?;
-        if !plan.into_cgroup {
+        if plan.awaits_go {
             if let Some(pid) = child.first_pid() {
-                cgroup.place(pid)?;
+                if !plan.into_cgroup {
+                    cgroup.place(pid)?;
+                }
+                rdt.map_or(Ok(()), |group| group.enter(pid))?;
             }
             child.go()?;
         }
@@ -284,6 +300,7 @@ pub fn plan_facts(
             last_cap: u8::try_from(facts.last_cap).unwrap_or(63),
             keep_groups: facts.unprivileged,
             into_cgroup: cgroup_plan.is_unified(),
+            intel_rdt: config.intel_rdt.is_some(),
         },
         privileged: host.has_sys_admin()?,
         in_userns: host.in_user_namespace()?,

@@ -12,8 +12,9 @@ use crate::error::{Error, ErrorKind, Refused};
 use crate::event::{Event, Observer};
 use crate::hooks::{self, HookKind};
 use crate::host::Host;
+use crate::intel_rdt;
 use crate::runtime::Runtime;
-use crate::state::{ContainerId, Entry, HookRecord, Record, StateDocument, Status};
+use crate::state::{ContainerId, Entry, HookRecord, Phase, Record, StateDocument, Status};
 
 use super::{cgroup_of, open_init};
 
@@ -140,7 +141,7 @@ fn destroy(
     })
 }
 
-/// Init first, then whatever else is in the cgroup, then the cgroup.
+/// Init first, then whatever else is in the cgroup, then the cgroup and the group in resctrl.
 fn kill_and_remove(
     record: &Record,
     init: Option<&OwnedFd>,
@@ -151,11 +152,14 @@ fn kill_and_remove(
         kill_init(record, init, deadline)?;
     }
     let mut cgroup = cgroup_of(record)?;
-    if cgroup.remove_empty()? {
-        return Ok(());
+    if !cgroup.remove_empty()? {
+        cgroup.kill_all(host, deadline)?;
+        cgroup.remove(host, deadline)?;
     }
-    cgroup.kill_all(host, deadline)?;
-    cgroup.remove(host, deadline).map(drop)
+    match &record.intel_rdt {
+        Some(placement) => intel_rdt::remove(placement, record.phase == Phase::Created),
+        None => Ok(()),
+    }
 }
 
 /// By its pidfd, since a rootless container may have no cgroup.

@@ -11,6 +11,7 @@ use crate::container::Exec;
 use crate::error::{Error, ErrorKind, Pointer, Refused};
 use crate::handover::Outputs;
 use crate::host::Host;
+use crate::intel_rdt::Group;
 use crate::kernel_file::retry;
 use crate::launch::{self, Child, Joined, Parent};
 use crate::plan::{self, ExecTarget, LaunchPlan, PlannedLimit, ProcessFacts};
@@ -43,7 +44,10 @@ pub fn exec(
     request.console.check(process.terminal)?;
     check_preserved_fds(request.preserve_fds)?;
 
-    let place = ExecPlace::open(&cgroup, &request.cgroup)?;
+    let mut place = ExecPlace::open(&cgroup, &request.cgroup)?;
+    if let Some(placement) = &record.intel_rdt {
+        place.rdt = Group::open(placement)?;
+    }
     let container = container_process(record);
     let target = ExecTarget {
         id: &record.id,
@@ -63,6 +67,7 @@ pub fn exec(
             last_cap: u8::try_from(facts.last_cap).unwrap_or(63),
             keep_groups: facts.unprivileged,
             into_cgroup: place.directory.is_some(),
+            intel_rdt: place.rdt.is_some(),
         },
     );
     let mut launched = launch(host, record, &request, &plan, init, place)?;
@@ -102,9 +107,15 @@ fn launch(
         }
         child => child?,
     };
-    if !plan.into_cgroup {
+    if plan.awaits_go {
         if let Some(pid) = child.first_pid() {
-            place.cgroup_v1(record, pid)?;
+            if !plan.into_cgroup {
+                place.cgroup_v1(record, pid)?;
+            }
+            place
+                .rdt
+                .as_ref()
+                .map_or(Ok(()), |group| group.enter(pid))?;
         }
         child.go()?;
     }
@@ -165,6 +176,8 @@ struct ExecPlace {
     fallback: bool,
     /// v1: the path below the container's directory of each hierarchy (`None`: the controllers not named by any).
     below: Vec<(Option<String>, String)>,
+    /// The container's group in resctrl.
+    rdt: Option<Group>,
 }
 
 impl ExecPlace {
@@ -178,6 +191,7 @@ impl ExecPlace {
                 directory: None,
                 fallback: false,
                 below,
+                rdt: None,
             });
         };
         let directory = match below.as_slice() {
@@ -196,6 +210,7 @@ impl ExecPlace {
             directory: Some(directory),
             fallback: below.is_empty(),
             below,
+            rdt: None,
         })
     }
 

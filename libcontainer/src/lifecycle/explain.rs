@@ -8,6 +8,7 @@ use crate::cgroup::CgroupPlan;
 use crate::config::ignored_keys;
 use crate::error::Error;
 use crate::host::Host;
+use crate::intel_rdt::RdtPlan;
 use crate::launch::Joined;
 use crate::plan::{self, CreateRequest, Format, LaunchPlan, Start};
 use crate::state::ContainerId;
@@ -28,6 +29,9 @@ pub fn explain(bundle: &Path, format: Format) -> Result<String, Error> {
     // The namespaces of a pod that is not there need not exist yet; they are taken to belong to the user namespace that is joined.
     let joined = Joined::open(&config.namespaces).unwrap_or_default();
     let cgroup_plan = CgroupPlan::new(&config.cgroup, id, &host)?;
+    if let Some(rdt) = &config.intel_rdt {
+        RdtPlan::new(rdt, id, &host)?;
+    }
     let request = CreateRequest {
         id: id.to_owned(),
         bundle: bundle.path().to_path_buf(),

@@ -38,6 +38,7 @@ impl<'a> Draft<'a> {
             shape,
             clone_flags: 0,
             into_cgroup: facts.into_cgroup,
+            awaits_go: !facts.into_cgroup || facts.intel_rdt,
             slots: vec![SlotSource::Control],
             handed: Vec::new(),
             steps: Vec::with_capacity(64),

@@ -148,6 +148,15 @@ fn before_clone(plan: &LaunchPlan, config: &Config) -> Vec<Action> {
             ),
         },
     ];
+    if let Some(rdt) = &config.intel_rdt {
+        let lines: Vec<_> = rdt.schemata.iter().map(|line| line.text.as_str()).collect();
+        let at = Pointer::fixed("config.json#/linux/intelRdt");
+        let text = match lines.as_slice() {
+            [] => "see to the resctrl group".to_owned(),
+            lines => format!("see to the resctrl group, with {}", lines.join(", ")),
+        };
+        actions.push(does(text, &at));
+    }
     for slot in &plan.slots {
         actions.extend(match slot {
             SlotSource::Rootfs {
@@ -216,6 +225,10 @@ fn clone(plan: &LaunchPlan) -> Action {
 fn beside(plan: &LaunchPlan, config: &Config) -> Vec<Action> {
     let linux = Pointer::fixed("config.json#/linux");
     let mut actions = Vec::new();
+    if config.intel_rdt.is_some() {
+        let at = linux.key("intelRdt");
+        actions.push(does("put the stage into its resctrl group", &at));
+    }
     if !plan.into_cgroup {
         actions.push(does(
             "put the stage into the cgroup, and let it go on",

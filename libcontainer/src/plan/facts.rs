@@ -65,6 +65,8 @@ pub struct ProcessFacts {
     pub keep_groups: bool,
     /// The clone itself puts the stage into its cgroup (cgroup2 files). Else the stage waits until it was placed.
     pub into_cgroup: bool,
+    /// The container has a place in resctrl: the stage waits until it was put there too.
+    pub intel_rdt: bool,
 }
 
 /// What the opened namespace files told.

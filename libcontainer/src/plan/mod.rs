@@ -53,8 +53,10 @@ pub struct LaunchPlan {
     pub shape: Shape,
     /// CLONE_NEW* for the stage's own clone.
     pub clone_flags: u64,
-    /// The clone puts the stage into its cgroup (CLONE_INTO_CGROUP); else it waits for *go* ([`Step::AwaitGo`] is its first step).
+    /// The clone puts the stage into its cgroup (CLONE_INTO_CGROUP).
     pub into_cgroup: bool,
+    /// The stage waits for *go* ([`Step::AwaitGo`] is its first step): somebody must put it into its cgroup or its resctrl group.
+    pub awaits_go: bool,
     /// What the launch opens before the clone; the index is the [`Slot`].
     pub slots: Vec<SlotSource>,
     /// What the parent clones when the stage asks for it; the index is that of the stage's `WantSource`.

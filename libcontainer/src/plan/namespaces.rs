@@ -61,10 +61,14 @@ fn made(namespaces: &Namespaces) -> u32 {
     }
 }
 
-/// Where the clone cannot place us into our cgroup, we wait until the parent has.
+/// Where the clone cannot place us where our limits are, we wait until the parent has.
 pub(super) fn await_cgroup(draft: &mut Draft<'_>) {
-    if !draft.plan.into_cgroup {
-        draft.push(&linux("cgroupsPath"), Step::AwaitGo {});
+    if draft.plan.awaits_go {
+        let key = match draft.plan.into_cgroup {
+            true => "intelRdt",
+            false => "cgroupsPath",
+        };
+        draft.push(&linux(key), Step::AwaitGo {});
     }
 }
 

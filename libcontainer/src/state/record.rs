@@ -16,6 +16,7 @@ use crate::cgroup::Place;
 use crate::config;
 use crate::error::{Error, Refused};
 use crate::host::Host;
+use crate::intel_rdt::Placement;
 
 use super::{ContainerId, time};
 
@@ -54,6 +55,12 @@ pub struct Record {
     /// `NEWNS` → `/proc/PID/ns/mnt`. For other programs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_paths: BTreeMap<String, String>,
+    /// The container's group in resctrl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<Placement>,
+    /// Its absolute path. For other programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt_path: Option<PathBuf>,
     /// The limits as they are set now: what `update` changes a part of.
     #[serde(default, skip_serializing_if = "config::Resources::is_empty")]
     pub resources: config::Resources,
@@ -182,6 +189,8 @@ impl Record {
             cgroup_driver: CgroupDriver::Cgroupfs,
             cgroups: Vec::new(),
             cgroup_paths: BTreeMap::new(),
+            intel_rdt: None,
+            intel_rdt_path: None,
             resources: config::Resources::default(),
             namespace_paths: BTreeMap::new(),
             private_pid_namespace: false,
@@ -203,6 +212,12 @@ impl Record {
             .iter()
             .flat_map(|place| place.keys().map(|key| (key.to_owned(), place.host_path())))
             .collect();
+    }
+
+    /// Records where in resctrl its tasks will be.
+    pub fn set_intel_rdt(&mut self, placement: Option<&Placement>) {
+        self.intel_rdt = placement.cloned();
+        self.intel_rdt_path = placement.map(Placement::path);
     }
 
     /// Records that the container is made and `init` waits to be started.

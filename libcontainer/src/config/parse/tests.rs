@@ -197,7 +197,6 @@ fn consequences_of_a_wrong_type_are_not_reported() {
 fn what_later_versions_do_is_refused_unless_it_asks_for_nothing() {
     for (pointer, value) in [
         ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
-        ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/resources/memory", json!({"limit": 1})),
         ("/linux/resources/cpu", json!({"shares": 0})),
         ("/linux/resources/blockIO", json!({"weight": 10})),

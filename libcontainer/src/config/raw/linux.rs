@@ -16,7 +16,7 @@ object! { Linux<'a> {
     "maskedPaths" => masked_paths: List<Text<'a>>,
     "readonlyPaths" => readonly_paths: List<Text<'a>>,
     "mountLabel" => mount_label: Text<'a>,
-    "intelRdt" => intel_rdt: Asks,
+    "intelRdt" => intel_rdt: IntelRdt<'a>,
     "memoryPolicy" => memory_policy: MemoryPolicy<'a>,
     "personality" => personality: Personality<'a>,
     "timeOffsets" => time_offsets: Map<'a, TimeOffset>,
@@ -59,6 +59,14 @@ object! { Device<'a> {
     "fileMode" => file_mode: u32,
     "uid" => uid: u32,
     "gid" => gid: u32,
+}}
+
+object! { IntelRdt<'a> {
+    "closID" => clos_id: Text<'a>,
+    "schemata" => schemata: List<Text<'a>>,
+    "l3CacheSchema" => l3_cache_schema: Text<'a>,
+    "memBwSchema" => mem_bw_schema: Text<'a>,
+    "enableMonitoring" => enable_monitoring: bool,
 }}
 
 object! { NetDevice<'a> {

@@ -5,6 +5,7 @@
 
 mod hooks;
 mod ids;
+mod intel_rdt;
 mod linux;
 mod mounts;
 mod namespaces;
@@ -73,6 +74,7 @@ pub(super) fn config(
         personality: linux::personality(input, found),
         memory_policy: linux::memory_policy(input, found),
         net_devices: linux::net_devices(input, &namespaces.network, found),
+        intel_rdt: intel_rdt::intel_rdt(input, found),
         cgroup: resources::cgroup(input.linux, input.linux_at, found),
         oci_version: oci_version?,
         root: root?,

@@ -1,4 +1,4 @@
-//! The cgroup: its path, the device rules, and the refusal of what is not done yet (`linux.resources`, `seccomp`, `intelRdt`).
+//! The cgroup: its path, the device rules, and the refusal of what is not done yet (`linux.resources`, `seccomp`).
 
 use super::linux::{MOST, device_number};
 use crate::config::errors::{Findings, Place, quoted};
@@ -26,12 +26,6 @@ pub(super) fn cgroup(linux: &raw::Linux<'_>, at: &Place<'_>, found: &mut Finding
         }
     }
     refuse(linux.seccomp, "/linux/seccomp", &at.key("seccomp"), found);
-    refuse(
-        linux.intel_rdt,
-        "/linux/intelRdt",
-        &at.key("intelRdt"),
-        found,
-    );
 
     let rules = resources
         .and_then(|raw| raw.devices.as_deref())

@@ -99,6 +99,7 @@ pub fn default_config() -> Config {
     const DEV_DATA: &[&str] = &["mode=755", "size=65536k"];
     const PTS_DATA: &[&str] = &["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
     Config {
+        intel_rdt: None,
         oci_version: "1.3.0".to_owned(),
         root: Root {
             path: PathBuf::from("/bundle/rootfs"),
@@ -193,6 +194,7 @@ pub fn facts() -> PlanFacts {
             last_cap: 40,
             keep_groups: false,
             into_cgroup: true,
+            intel_rdt: false,
         },
         privileged: true,
         in_userns: false,

@@ -120,6 +120,15 @@ fn the_default_order() {
 }
 
 #[test]
+fn a_stage_cloned_into_its_cgroup_still_waits_for_its_resctrl_group() {
+    let mut facts = facts();
+    facts.process.intel_rdt = true;
+    let plan = LaunchPlan::create(&default_config(), &request(), &facts);
+    assert!(plan.into_cgroup && plan.awaits_go);
+    assert_eq!(names(&plan)[0], "AwaitGo");
+}
+
+#[test]
 fn nothing_happens_before_go_where_the_clone_does_not_place_us() {
     let mut facts = facts();
     facts.process.into_cgroup = false;

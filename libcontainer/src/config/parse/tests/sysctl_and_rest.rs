@@ -368,3 +368,76 @@ fn place(spec: &mut Value, pattern: &str, value: Value) {
     }
     *here = value;
 }
+
+#[test]
+fn intel_rdt_becomes_a_class_and_its_lines() {
+    let rdt = |value| {
+        let config = parsed(&[("/linux/intelRdt", value)]);
+        let rdt = config.intel_rdt.expect("asked for");
+        let lines = rdt.schemata.iter().map(|line| {
+            let at = line
+                .at
+                .as_str()
+                .rsplit_once("intelRdt/")
+                .expect("below it")
+                .1;
+            format!("{} <- {at}", line.text)
+        });
+        (rdt.class, lines.collect::<Vec<_>>(), rdt.monitoring)
+    };
+    let named = |name: &str| RdtClass::Named(name.to_owned());
+    assert_eq!(rdt(json!({})), (RdtClass::Own, vec![], false));
+    assert_eq!(
+        rdt(json!({"closID": "/", "enableMonitoring": true, "enableCMT": true})),
+        (RdtClass::Default, vec![], true)
+    );
+    assert_eq!(
+        rdt(
+            json!({"closID": "gold", "l3CacheSchema": "L3:0=f\nMB:0=90", "memBwSchema": "MB:0=20"})
+        ),
+        (
+            named("gold"),
+            vec![
+                "L3:0=f <- l3CacheSchema".to_owned(),
+                "MB:0=20 <- memBwSchema".to_owned()
+            ],
+            false
+        )
+    );
+    assert_eq!(
+        rdt(
+            json!({"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20", "schemata": ["L3:0=ff", "L2:0=1"]})
+        ),
+        (
+            RdtClass::Own,
+            vec![
+                "MB:0=20 <- memBwSchema".to_owned(),
+                "L3:0=ff <- schemata/0".to_owned(),
+                "L2:0=1 <- schemata/1".to_owned()
+            ],
+            false
+        )
+    );
+    for name in [".", "..", "a/b", "/a", "info", "mon_groups", "a\nb"] {
+        let found = errors(&[("/linux/intelRdt", json!({"closID": name}))]);
+        assert!(
+            found[0].starts_with("/linux/intelRdt/closID: invalid closID"),
+            "{found:?}"
+        );
+    }
+    assert_eq!(
+        errors(&[(
+            "/linux/intelRdt",
+            json!({"memBwSchema": "L3:0=f", "l3CacheSchema": "0=f", "schemata": ["L3:0=f\nL2:0=f"]})
+        )]),
+        [
+            "/linux/intelRdt/l3CacheSchema: \"0=f\" is not one line of the form \"L3:0=ff;1=c0\"",
+            "/linux/intelRdt/memBwSchema: \"L3:0=f\" does not begin with \"MB:\"",
+            "/linux/intelRdt/schemata/0: \"L3:0=f\\nL2:0=f\" is not one line of the form \"L3:0=ff;1=c0\""
+        ]
+    );
+    assert_eq!(
+        errors(&[("/linux/intelRdt", json!({"closID": 1}))]),
+        ["/linux/intelRdt/closID: expected a string, found 1"]
+    );
+}
