@@ -134,6 +134,23 @@ impl Container {
         Ok(())
     }
 
+    /// Freezes every process of a container that is created or running, and returns when all stand still. What was begun is taken back
+    /// when that cannot be had within 10 s: a process that sleeps uninterruptibly cannot be frozen.
+    /// Errors: WrongStatus `container not running`; Unsupported where there is no freezer; Internal after the 10 s; Refused.
+    pub fn pause(&self) -> Result<(), Error> {
+        lifecycle::pause(&self.entry, &self.host)?;
+        self.observer.tell(self.id(), Event::Paused);
+        Ok(())
+    }
+
+    /// Lets a paused container go on. Cgroups that it froze by itself, below its own, stay frozen.
+    /// Errors: WrongStatus `container not paused`, or when a cgroup above the container's is frozen; Internal after 10 s; Refused.
+    pub fn resume(&self) -> Result<(), Error> {
+        lifecycle::resume(&self.entry, &self.host)?;
+        self.observer.tell(self.id(), Event::Resumed);
+        Ok(())
+    }
+
     /// Executes a further process. Returns, and blocks until, its program was executed; an error within seconds where a freeze keeps it
     /// from that. Errors: WrongStatus with runc's texts; InvalidConfig with every fault of the request; Refused.
     pub fn exec(&self, request: ExecRequest) -> Result<Exec, Error> {

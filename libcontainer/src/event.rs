@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// | start | `Started` |
 /// | exec | `Executed`, any `Warning`s |
 /// | kill | `Signaled`; none when there was nothing to send a signal to |
+/// | pause, resume | `Paused`; `Resumed` |
+/// | update | `Updated`; a `Warning` when it fails and the former limits could not all be put back |
 /// | delete | `Deleted`; none when there was no such container |
 ///
 /// An init that ends by itself makes no event, since nobody of the library watches it: poll [`crate::Container::pidfd`] for that.
@@ -55,6 +57,12 @@ pub enum Event {
         /// As in signal(7).
         signal: i32,
     },
+    /// Every process of the container is frozen.
+    Paused,
+    /// They run again.
+    Resumed,
+    /// The new limits hold and are recorded.
+    Updated,
     /// All that the container had is gone: processes, cgroup, state. Poststop hooks run after this.
     Deleted,
     /// A create or run has failed, and all that it had made is gone. Poststop hooks run after this.

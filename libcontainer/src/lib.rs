@@ -73,7 +73,7 @@
 //! - **Children**: containers are children of the calling process and are waited for by pidfd. SIGCHLD may be handled or ignored; a program that
 //!   ignores it, or waits for any child, may find [`Container::wait`] unable to tell the status on kernels before 6.15.
 //! - **Where it blocks**: create, run and exec until the process is set up, which includes hooks, each up to its timeout;
-//!   start and delete for their hooks; kill and delete up to 10 s for processes that do not die; `wait` until the end. Every operation but
+//!   start and delete for their hooks; kill, delete and pause up to 10 s for processes that do not die or freeze; `wait` until the end. Every operation but
 //!   `wait` and [`NotifyProxy::wait`] waits up to 10 s for another one on the same container. Nothing else blocks; in an async program
 //!   call from a thread that may block.
 //! - **A kill at any moment is survived**: what is about to be made is recorded first, and [`Runtime::delete`] with force removes it.

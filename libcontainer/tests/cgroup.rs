@@ -293,7 +293,7 @@ fn thawing_lets_processes_go_on() {
     cgroup.place(sleeper.pid()).unwrap();
     freeze(&plan);
     assert!(cgroup.frozen().unwrap());
-    cgroup.thaw().unwrap();
+    cgroup.thaw(soon()).unwrap();
     assert!(!cgroup.frozen().unwrap());
     assert!(sleeper.is_alive());
     cgroup.kill_all(&host, soon()).unwrap();

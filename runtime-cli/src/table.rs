@@ -278,6 +278,8 @@ mod tests {
                     "ignore-paused",
                 ],
             ),
+            ("pause", &[]),
+            ("resume", &[]),
             ("list", &["format", "quiet"]),
             ("ps", &["format"]),
             ("spec", &["bundle", "rootless"]),

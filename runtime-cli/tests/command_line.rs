@@ -98,7 +98,6 @@ fn unknown_commands_exit_with_3() {
         "frob",
         "checkpoint --help",
         "restore --lsm-mount-context",
-        "pause x",
         "init",
         "help frob",
     ] {

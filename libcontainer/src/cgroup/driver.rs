@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::config::DeviceRule;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::host::Host;
 
 use super::directory::Directory;
@@ -36,8 +36,11 @@ pub(super) trait Driver: fmt::Debug + Send + Sync {
     /// Frozen, or on the way there.
     fn frozen(&self, directories: &[Directory]) -> Result<bool, Error>;
 
-    /// Thaws the marked directories.
-    fn thaw(&self, directories: &[Directory]) -> Result<(), Error>;
+    /// Takes back what [`Driver::freeze`] did, and waits until all runs; what the container froze below by itself stays frozen.
+    fn thaw(&self, directories: &[Directory], deadline: Instant) -> Result<(), Error>;
+
+    /// Lets frozen processes that have been killed die.
+    fn release(&self, directories: &[Directory]) -> Result<(), Error>;
 
     /// Replaces the device policy.
     fn set_devices(&self, directories: &[Directory], rules: &[DeviceRule]) -> Result<(), Error>;
@@ -79,10 +82,15 @@ impl Driver for Unified {
         Ok(false)
     }
 
-    fn thaw(&self, directories: &[Directory]) -> Result<(), Error> {
-        for directory in directories.iter().filter(|directory| directory.marked) {
-            v2::thaw(directory)?;
+    fn thaw(&self, directories: &[Directory], deadline: Instant) -> Result<(), Error> {
+        for directory in directories {
+            v2::thaw(directory, deadline)?;
         }
+        Ok(())
+    }
+
+    /// They die as they are. A thaw would let the others run.
+    fn release(&self, _: &[Directory]) -> Result<(), Error> {
         Ok(())
     }
 
@@ -106,21 +114,9 @@ impl Driver for Legacy {
     }
 
     fn freeze(&self, directories: &[Directory], deadline: Instant) -> Result<(), Error> {
-        let freezer = directories
-            .iter()
-            .find(|directory| directory.place.has("freezer"));
-        match freezer {
-            Some(directory) => v1::freeze(directory, deadline),
-            None => match directories
-                .iter()
-                .find(|directory| directory.place.version == Version::V2)
-            {
-                Some(directory) => v2::freeze(directory, deadline),
-                None => Err(Error::new(
-                    crate::ErrorKind::Unsupported,
-                    "cannot pause: neither the freezer controller nor cgroup2 is mounted",
-                )),
-            },
+        match freezer(directories)? {
+            directory if directory.place.version == Version::V2 => v2::freeze(directory, deadline),
+            directory => v1::freeze(directory, deadline),
         }
     }
 
@@ -138,13 +134,20 @@ impl Driver for Legacy {
         Ok(false)
     }
 
-    fn thaw(&self, directories: &[Directory]) -> Result<(), Error> {
-        for directory in directories.iter().filter(|directory| directory.marked) {
-            match directory.place.version {
-                Version::V2 => v2::thaw(directory)?,
-                Version::V1 if directory.place.has("freezer") => v1::thaw(directory)?,
-                Version::V1 => {}
-            }
+    fn thaw(&self, directories: &[Directory], deadline: Instant) -> Result<(), Error> {
+        match freezer(directories)? {
+            directory if directory.place.version == Version::V2 => v2::thaw(directory, deadline),
+            directory => v1::thaw(directory, deadline),
+        }
+    }
+
+    /// A process in the v1 freezer cannot even die, in whichever sub-cgroup it was frozen.
+    fn release(&self, directories: &[Directory]) -> Result<(), Error> {
+        let freezers = directories
+            .iter()
+            .filter(|directory| directory.marked && directory.place.has("freezer"));
+        for directory in freezers {
+            v1::release(directory)?;
         }
         Ok(())
     }
@@ -158,4 +161,22 @@ impl Driver for Legacy {
         }
         Ok(())
     }
+}
+
+/// Where a container of a legacy or hybrid machine is frozen.
+fn freezer(directories: &[Directory]) -> Result<&Directory, Error> {
+    let v1 = || {
+        let mut all = directories.iter();
+        all.find(|directory| directory.place.has("freezer"))
+    };
+    let hybrid = || {
+        let mut all = directories.iter();
+        all.find(|directory| directory.place.version == Version::V2)
+    };
+    v1().or_else(hybrid).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            "cannot pause: the container has no cgroup that can be frozen (hint: the freezer controller, or cgroup2)",
+        )
+    })
 }

@@ -284,8 +284,19 @@ impl Cgroup {
     }
 
     /// Freezes every process and waits until all are. Thawed again when that cannot be had before the deadline.
-    /// Errors: Internal after the deadline, Refused.
+    /// Errors: Internal after the deadline, or when this process would freeze itself; Unsupported without a cgroup that can be frozen;
+    /// Refused.
     pub fn freeze(&self, deadline: Instant) -> Result<(), Error> {
+        self.check_marked()?;
+        if self
+            .processes()?
+            .contains(&rustix::process::getpid().as_raw_nonzero().get())
+        {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "refusing to freeze: this process is in the container's cgroup",
+            ));
+        }
         self.driver.freeze(&self.directories, deadline)
     }
 
@@ -294,9 +305,33 @@ impl Cgroup {
         self.driver.frozen(&self.directories)
     }
 
-    /// Thaws every marked directory.
-    pub fn thaw(&self) -> Result<(), Error> {
-        self.driver.thaw(&self.directories)
+    /// Takes back [`Cgroup::freeze`], and waits until the processes run.
+    /// Errors: WrongStatus when a cgroup above is frozen; Internal after the deadline; Refused.
+    pub fn thaw(&self, deadline: Instant) -> Result<(), Error> {
+        self.check_marked()?;
+        self.driver.thaw(&self.directories, deadline)
+    }
+
+    /// Lets processes that were killed while frozen die, however deep below they were frozen.
+    pub fn release(&self) -> Result<(), Error> {
+        self.driver.release(&self.directories)
+    }
+
+    fn check_marked(&self) -> Result<(), Error> {
+        if self.directories.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the container has no cgroup",
+            ));
+        }
+        match self.directories.iter().find(|directory| !directory.marked) {
+            None => Ok(()),
+            Some(stranger) => {
+                let path = stranger.place.host_path();
+                let text = format!("{} is not the container's any more", path.display());
+                Err(Error::new(ErrorKind::Internal, text))
+            }
+        }
     }
 
     /// Removes what of the directories is empty, as all of them are when the container's processes have ended. False when any is left.
@@ -396,6 +431,28 @@ fn not_frozen(place: &Place) -> Error {
         format!(
             "unable to freeze {}: a process does not stop in time (hint: one that sleeps uninterruptibly, in a hung mount for example, \
              cannot be frozen); thawed again",
+            place.host_path().display()
+        ),
+    )
+}
+
+/// The error for a container that stays frozen with a cgroup above its own.
+fn frozen_above(place: &Place) -> Error {
+    Error::new(
+        ErrorKind::WrongStatus,
+        format!(
+            "{} is thawed, but a cgroup above it is frozen",
+            place.host_path().display()
+        ),
+    )
+}
+
+/// The error for processes that did not run again before a deadline.
+fn not_thawed(place: &Place) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!(
+            "unable to thaw {}: the kernel still calls it frozen",
             place.host_path().display()
         ),
     )

@@ -3,6 +3,7 @@
 //! Whatever freezes here thaws again on every way out, panics included: a process left in the refrigerator cannot die.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,12 +17,14 @@ use crate::host::Host;
 use crate::kernel_file::{read_record, write_value};
 
 use super::directory::Directory;
-use super::{Place, device, not_frozen, survivors};
+use super::{Place, device, frozen_above, not_frozen, not_thawed, survivors};
 
 /// How long to wait for the freezer: it only keeps a fork bomb from outrunning us, and another round follows.
 const FREEZE_LIMIT: Duration = Duration::from_millis(100);
-/// Pidfds held at once while killing; an embedder may have few descriptors to spare.
-const BATCH: usize = 16;
+/// Pidfds held at once while killing, if so many descriptors are to be had: between two batches the lists are read again.
+const BATCH: usize = 256;
+/// Descriptors that stay free for reading the lists meanwhile: one for each level of sub-cgroups, and some more.
+const SPARE: usize = 16;
 
 /// Kills every process in `directories`, all of one container and all marked, and waits for the last to go. The directory in the cgroup2
 /// tree of a hybrid machine is one of them.
@@ -65,16 +68,10 @@ pub(super) fn kill(
 /// the signal goes to what was opened.
 fn signal(directories: &[&Directory]) -> Result<(), Error> {
     let pids = processes(directories)?.into_iter().collect::<Vec<_>>();
-    for batch in pids.chunks(BATCH) {
-        let opened = batch
-            .iter()
-            .filter_map(|&pid| {
-                Some((
-                    pid,
-                    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?,
-                ))
-            })
-            .collect::<Vec<_>>();
+    let mut rest = pids.as_slice();
+    while !rest.is_empty() {
+        let (opened, tried) = open_batch(rest);
+        rest = &rest[tried..];
         let still_in = processes(directories)?;
         for (_, pidfd) in opened.iter().filter(|(pid, _)| still_in.contains(pid)) {
             match pidfd_send_signal(pidfd, Signal::KILL) {
@@ -84,6 +81,27 @@ fn signal(directories: &[&Directory]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Pidfds of the first of `pids`, and how many were tried, always one at least. Those that have ended are left out; an embedder may have
+/// few descriptors to spare, and then the batch is short.
+fn open_batch(pids: &[i32]) -> (Vec<(i32, OwnedFd)>, usize) {
+    let mut opened = Vec::new();
+    for (tried, &pid) in pids.iter().take(BATCH).enumerate() {
+        let Some(named) = Pid::from_raw(pid) else {
+            continue;
+        };
+        match pidfd_open(named, PidfdFlags::empty()) {
+            Ok(pidfd) => opened.push((pid, pidfd)),
+            Err(Errno::MFILE | Errno::NFILE) if tried > 0 => {
+                // What is closed again is not lost: another round of the kill follows.
+                opened.truncate(opened.len().saturating_sub(SPARE).max(1));
+                return (opened, tried);
+            }
+            Err(_) => {}
+        }
+    }
+    (opened, pids.len().min(BATCH))
 }
 
 fn processes(directories: &[&Directory]) -> Result<BTreeSet<i32>, Refused> {
@@ -120,7 +138,7 @@ impl Frozen<'_> {
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         // A cgroup that has gone has nothing left to thaw.
-        let _ = thaw(self.0);
+        let _ = release(self.0);
     }
 }
 
@@ -135,7 +153,7 @@ pub(super) fn freeze(directory: &Directory, deadline: Instant) -> Result<(), Err
             Ok(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
             failed => {
                 // Never left half frozen. The first error is the one to tell.
-                let _ = thaw(directory);
+                let _ = set_thawed(directory);
                 return match failed {
                     Ok(_) => Err(not_frozen(&directory.place)),
                     Err(errno) => Err(directory
@@ -156,8 +174,38 @@ pub(super) fn frozen(directory: &Directory) -> Result<bool, Refused> {
     }
 }
 
-/// Thaws the cgroup and all below it: a container with a writable view may have frozen a sub-cgroup by itself.
-pub(super) fn thaw(directory: &Directory) -> Result<(), Refused> {
+/// Takes our own freeze back and waits until the kernel says so.
+/// Errors: WrongStatus when an ancestor keeps it frozen; Internal after the deadline.
+pub(super) fn thaw(directory: &Directory, deadline: Instant) -> Result<(), Error> {
+    let read = |file: &str| match read_record(&directory.fd, file) {
+        Err(Errno::NOENT | Errno::NODEV) => Ok(Vec::new()),
+        other => other.map_err(|errno| directory.refused("read", file, errno)),
+    };
+    set_thawed(directory)?;
+    loop {
+        let state = read("freezer.state")?;
+        if state.is_empty() || state.starts_with(b"THAWED") {
+            return Ok(());
+        }
+        if read("freezer.parent_freezing")?.starts_with(b"1") {
+            return Err(frozen_above(&directory.place));
+        }
+        if Instant::now() >= deadline {
+            return Err(not_thawed(&directory.place));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn set_thawed(directory: &Directory) -> Result<(), Refused> {
+    match write_value(&directory.fd, c"freezer.state", b"THAWED") {
+        Ok(()) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+        Err(errno) => Err(directory.refused("write(THAWED)", "freezer.state", errno)),
+    }
+}
+
+/// Thaws the cgroup and all below it, so that the killed die: a container with a writable view may have frozen a sub-cgroup by itself.
+pub(super) fn release(directory: &Directory) -> Result<(), Refused> {
     let mut result = Ok(());
     directory.for_each(
         &mut |fd| match write_value(fd, c"freezer.state", b"THAWED") {

@@ -17,7 +17,7 @@ use crate::kernel_file::{read_record, retry, write_value};
 use crate::sys;
 
 use super::directory::Directory;
-use super::{Place, device, not_frozen, survivors};
+use super::{Place, device, frozen_above, not_frozen, not_thawed, survivors};
 
 /// Enables every controller of every ancestor for the new cgroup, as runc does and cAdvisor expects. Best effort: a parent with processes
 /// of its own refuses, and what a limit needs will be missed when the limit is written.
@@ -170,10 +170,26 @@ pub(super) fn freeze(directory: &Directory, deadline: Instant) -> Result<(), Err
     }
 }
 
-pub(super) fn thaw(directory: &Directory) -> Result<(), Refused> {
+/// Takes our own freeze back and waits for the kernel's word; what the container froze below by itself stays.
+/// Errors: WrongStatus when an ancestor keeps it frozen; Internal after the deadline.
+pub(super) fn thaw(directory: &Directory, deadline: Instant) -> Result<(), Error> {
     match write_value(&directory.fd, c"cgroup.freeze", b"0") {
-        Ok(()) | Err(Errno::NOENT | Errno::NODEV) => Ok(()),
-        Err(errno) => Err(directory.refused("write(0)", "cgroup.freeze", errno)),
+        Ok(()) => {}
+        Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
+        Err(errno) => return Err(directory.refused("write(0)", "cgroup.freeze", errno).into()),
+    }
+    let place = &directory.place;
+    let above = place.path.ancestors().skip(1).any(|ancestor| {
+        read_record(CWD, place.mount.join(ancestor).join("cgroup.freeze"))
+            .is_ok_and(|value| value.starts_with(b"1"))
+    });
+    if above {
+        return Err(frozen_above(place));
+    }
+    match wait_for(directory, "frozen", false, deadline) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_thawed(place)),
+        Err(errno) => Err(directory.refused("poll", "cgroup.events", errno).into()),
     }
 }
 

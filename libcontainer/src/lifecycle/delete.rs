@@ -169,7 +169,7 @@ fn kill_init(record: &Record, init: &OwnedFd, deadline: Instant) -> Result<(), E
         Err(Errno::SRCH) => return Ok(()),
         Err(errno) => return Err(Refused::call("pidfd_send_signal(SIGKILL)", errno).into()),
     }
-    cgroup_of(record)?.thaw()?;
+    cgroup_of(record)?.release()?;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec {

@@ -31,8 +31,8 @@ pub fn kill(entry: &Entry, host: &Host, signal: i32, all: bool) -> Result<bool, 
         return not_running(all);
     }
     if signal == SIGKILL {
-        // cgroup2 lets a frozen process die; the v1 freezer keeps it until it is thawed.
-        cgroup_of(record)?.thaw()?;
+        // cgroup2 lets a frozen process die; the v1 freezer keeps it.
+        cgroup_of(record)?.release()?;
     }
     Ok(true)
 }

@@ -7,6 +7,7 @@ mod exec_process;
 mod explain;
 mod intent;
 mod kill;
+mod pause;
 mod start;
 
 use std::os::fd::OwnedFd;
@@ -25,6 +26,7 @@ pub use delete::{delete, delete_held};
 pub use exec::exec;
 pub use explain::explain;
 pub use kill::{kill, send};
+pub use pause::{pause, resume};
 pub use start::start;
 
 /// The handle of a recorded container.

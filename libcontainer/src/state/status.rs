@@ -4,6 +4,8 @@
 //! creating ──ready──▶ created ──start──▶ running ◀─resume──pause─▶ paused
 //!                        └────────────────exit──────────────────────┴──▶ stopped
 //! ```
+//!
+//! A created container may be paused too; resumed, it is created again.
 
 use std::fmt;
 
@@ -50,6 +52,9 @@ impl WrongStatus {
             (Event::Start, Status::Stopped) => {
                 "cannot start a container that has stopped".to_owned()
             }
+            (Event::Start, Status::Paused) => {
+                "cannot start a container in the paused state".to_owned()
+            }
             (Event::Start, _) => "cannot start an already running container".to_owned(),
             (Event::Pause, _) => "container not running".to_owned(),
             (Event::Resume, _) => "container not paused".to_owned(),
@@ -65,13 +70,13 @@ impl From<WrongStatus> for Error {
 }
 
 impl Status {
-    /// The status after `event`.
+    /// The status after `event`. Of a container that was paused before it was started, a resume makes a created one again.
     pub fn after(self, event: Event) -> Result<Status, WrongStatus> {
         use {Event as E, Status as S};
         match (self, event) {
             (S::Creating, E::Ready) => Ok(S::Created),
             (S::Created, E::Start) | (S::Paused, E::Resume) => Ok(S::Running),
-            (S::Running, E::Pause) => Ok(S::Paused),
+            (S::Created | S::Running, E::Pause) => Ok(S::Paused),
             (S::Creating | S::Created | S::Running | S::Paused, E::Exit) => Ok(S::Stopped),
             (status, event) => Err(WrongStatus { status, event }),
         }
@@ -107,6 +112,7 @@ mod tests {
             (Creating, Ready, Created),
             (Created, Start, Running),
             (Running, Pause, Paused),
+            (Created, Pause, Paused),
             (Paused, Resume, Running),
             (Creating, Exit, Stopped),
             (Created, Exit, Stopped),

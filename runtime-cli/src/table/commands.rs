@@ -14,8 +14,8 @@ const NEW_ID: Positional = Positional {
 
 /// All commands in the order of the help.
 pub static ALL: &[&Command] = &[
-    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &LIST, &PS, &SPEC, &FEATURES, &EXPLAIN,
-    &HELP, &GENERATE,
+    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &PAUSE, &RESUME, &LIST, &PS, &SPEC,
+    &FEATURES, &EXPLAIN, &HELP, &GENERATE,
 ];
 
 /// What the commands have in common: one container id, nothing after it.
@@ -153,6 +153,23 @@ static EXEC: Command = Command {
         &flags::IGNORE_PAUSED,
     ],
     run: commands::exec::run,
+    ..ON_A_CONTAINER
+};
+
+static PAUSE: Command = Command {
+    name: "pause",
+    summary: "freeze every process of a container",
+    description: "Returns when all processes stand still. One that cannot be frozen within 10 s (it sleeps uninterruptibly, in a hung mount for \
+        example) makes the command fail, and the container runs on.",
+    run: commands::pause::run,
+    ..ON_A_CONTAINER
+};
+
+static RESUME: Command = Command {
+    name: "resume",
+    summary: "let the processes of a paused container go on",
+    description: "Takes `pause` back.",
+    run: commands::resume::run,
     ..ON_A_CONTAINER
 };
 

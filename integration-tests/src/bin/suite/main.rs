@@ -16,6 +16,7 @@ mod limits;
 mod mounts;
 mod namespaces;
 mod paths;
+mod pause;
 mod privileges;
 mod process;
 mod propagation;
@@ -45,6 +46,7 @@ fn main() -> std::process::ExitCode {
         values::cases(),
         hooks::cases(),
         exec::cases(),
+        pause::cases(),
         terminal::cases(),
         attacks::cases(),
         broken::cases(),
