@@ -157,7 +157,7 @@ fn memory_over_high_is_held_back(t: &Test) -> Done {
     }
     let resources =
         json!({"memory": {"limit": 64 * MIB}, "unified": {"memory.high": (24 * MIB).to_string()}});
-    let c = t.container(&probe(&["allocate", &(26 * MIB).to_string()], &resources))?;
+    let c = t.container(&probe(&["allocate", &(24 * MIB).to_string()], &resources))?;
     c.create()?;
     assert_eq!(c.control("memory.high")?, (24 * MIB).to_string());
     assert_eq!(c.control("memory.max")?, (64 * MIB).to_string());

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
@@ -13,6 +13,8 @@ use garboard_integration_tests::container::Container;
 use garboard_integration_tests::loop_device::LoopDevice;
 use garboard_integration_tests::runtime::Runtime;
 use garboard_integration_tests::{cases, cgroups};
+
+use serde_json::Value;
 
 use crate::settings::{self, Change, Setting};
 
@@ -64,9 +66,10 @@ type Values = BTreeMap<String, String>;
 
 fn values_of(c: &Container<'_>) -> Result<Values, Failure> {
     let mut values = Values::new();
+    let hierarchies = cgroups::hierarchies()?;
     for dir in c.cgroups()? {
-        // The hierarchy is the parent's parent: /…/memory/TOKEN/ID.
-        let hierarchy = dir.ancestors().nth(2).unwrap_or(Path::new("")).to_owned();
+        let hierarchy = hierarchies.iter().rfind(|top| dir.starts_with(top));
+        let hierarchy = hierarchy.ok_or_else(|| Failure::new("a cgroup of no hierarchy"))?;
         values.insert(format!("{}/", hierarchy.display()), "there".to_owned());
         for entry in fs::read_dir(&dir)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -130,21 +133,27 @@ fn known(setting: &str, file: &str) -> bool {
         .any(|known| setting.starts_with(known.setting) && file.ends_with(known.file))
 }
 
-/// What both make of one bundle, if not the same.
+/// What both make of one setting, if not the same. The bundle of `c` is written anew for it.
 fn differences(
     t: &Test,
-    peer: &Runtime,
+    c: &Container<'_>,
     setting: &Setting,
     flags: Option<&[&str]>,
 ) -> Result<Vec<String>, Failure> {
-    let mut bundle = Bundle::sleeper();
-    for (key, value) in setting.resources.as_object().into_iter().flatten() {
-        bundle = bundle.set(&format!("/linux/resources/{key}"), value.clone());
-    }
-    // One container after the other: a file of the one is not seen by the other.
-    let side = |runtime| outcome(runtime, &t.container(&bundle)?, flags);
+    let path = c.bundle.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    let resources = &mut config["linux"]["resources"];
+    let devices = resources["devices"].take();
+    *resources = setting.resources.clone();
+    resources["devices"] = devices;
+    fs::write(&path, serde_json::to_vec(&config)?)?;
+    let mut peer = t.runtime.clone();
+    peer.program = PathBuf::from(PEER);
+    peer.root = t.scratch("peer")?;
     let name = setting.name;
-    Ok(match (side(&t.runtime)?, side(peer)?) {
+    // One after the other: neither sees the other's cgroup.
+    let ours = outcome(&t.runtime, c, flags)?;
+    Ok(match (ours, outcome(&peer, c, flags)?) {
         (Outcome::Refused(..), Outcome::Refused(..)) => Vec::new(),
         (Outcome::Set(ours), Outcome::Set(theirs)) => differing(name, &ours, &theirs),
         _ if known(name, "refused") => Vec::new(),
@@ -172,7 +181,7 @@ fn compare<'s>(
     if !Path::new(PEER).is_file() {
         return Err(Failure::skip(format!("needs {PEER}")));
     }
-    let peer = Runtime::new(Path::new(PEER), &t.scratch("peer")?);
+    let c = t.container(&Bundle::sleeper())?;
     let (mut tried, mut found) = (0, Vec::new());
     for (setting, flags) in work {
         let mut here = true;
@@ -185,7 +194,7 @@ fn compare<'s>(
         }
         if here {
             tried += 1;
-            found.extend(differences(t, &peer, setting, flags)?);
+            found.extend(differences(t, &c, setting, flags)?);
         }
     }
     if !found.is_empty() {
