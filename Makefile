@@ -24,7 +24,7 @@ build:
 	$(CARGO) build --locked --release --target $(TARGET) -p garboard-runtime-cli -p garboard-shim
 
 # What Debian has and a fresh machine may lack. apt is asked only if something is missing.
-PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap qemu-system-x86 e2fsprogs
+PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap qemu-system-x86 e2fsprogs libseccomp-dev
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then echo "installing: "$$missing; apt-get update -qq && \
@@ -41,7 +41,7 @@ test: packages check unit suite faults
 
 check:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --features garboard-libcontainer/oci-spec --all-targets --target $(TARGET) -- -D warnings
+	$(CARGO) clippy --locked --workspace --features garboard-libcontainer/oci-spec,garboard-seccomp-profiles/libseccomp --all-targets --target $(TARGET) -- -D warnings
 	$(MAKE) --no-print-directory deny
 
 # Building cargo-deny takes minutes: it is kept in the user's cargo directory. The advisory database is not at hand everywhere, so licences,
@@ -52,7 +52,7 @@ deny:
 
 # With the target of everything else: the dependencies are built once.
 unit:
-	$(CARGO) test --locked --workspace --features garboard-libcontainer/oci-spec --target $(TARGET)
+	$(CARGO) test --locked --workspace --features garboard-libcontainer/oci-spec,garboard-seccomp-profiles/libseccomp --target $(TARGET)
 
 # A Debian root filesystem for the cases that want a whole system: made once, in half a minute.
 DEBIAN := $(abspath $(TARGET_DIR))/debian-rootfs

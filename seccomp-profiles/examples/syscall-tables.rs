@@ -115,7 +115,16 @@ fn read(text: &str, column: usize, table: &mut Table) {
 
 /// Gives a family with older headers the calls that came later, which have the same number everywhere.
 fn complete(table: &mut Table) {
+    let column = |family| {
+        FAMILIES
+            .iter()
+            .position(|(name, _)| *name == family)
+            .unwrap_or_default()
+    };
+    let (s390x, s390) = (column("s390x"), column("s390"));
     for numbers in table.values_mut() {
+        // Both come from one table in the kernel, in which new calls are for both.
+        numbers[s390] = numbers[s390].or(numbers[s390x].filter(|number| *number >= COMMON));
         let common = numbers
             .iter()
             .zip(FAMILIES)

@@ -1,6 +1,6 @@
 //! Which number a system call has on which architecture.
 //!
-//! The numbers are data ([`syscalls`], with its source and date); `examples/syscall-tables.rs` renews them. Here they become what a compiler
+//! The numbers are data (`syscalls.rs`, with its source and date); `examples/syscall-tables.rs` renews them. Here they become what a compiler
 //! of profiles needs: a name is found by one hash, then its number on any architecture by one load. All of it is laid out when this crate is
 //! compiled, without pointers, so that a program that merely contains it does not pay for relocations at its start.
 
