@@ -222,6 +222,8 @@ pub struct Refused {
     pub path: Option<PathBuf>,
     /// What the kernel said.
     pub errno: Errno,
+    /// What to try, where more is known than the call and the errno; else the table of hints is asked.
+    pub hint: Option<String>,
 }
 
 impl Refused {
@@ -236,6 +238,7 @@ impl Refused {
             call: call.into(),
             path: Some(path.into()),
             errno: errno.into(),
+            hint: None,
         }
     }
 
@@ -246,6 +249,7 @@ impl Refused {
             call: call.into(),
             path: None,
             errno: errno.into(),
+            hint: None,
         }
     }
 
@@ -267,7 +271,8 @@ impl fmt::Display for Refused {
             write!(f, " on {}", path.display())?;
         }
         write!(f, ": {}", self.errno)?;
-        match hints::hint(&self.call, self.errno) {
+        let hint = self.hint.as_deref();
+        match hint.or_else(|| hints::hint(&self.call, self.errno)) {
             Some(hint) => write!(f, " (hint: {hint})"),
             None => Ok(()),
         }

@@ -70,18 +70,23 @@ impl CgroupPlan {
         matches!(self.places.as_slice(), [only] if only.is_unified())
     }
 
+    /// Which files its limits are.
+    pub fn version(&self) -> Version {
+        if self.is_unified() {
+            Version::V2
+        } else {
+            Version::V1
+        }
+    }
+
     /// Where the container's cgroup will be and what its limits are. Errors: as [`CgroupPlan::placed`]; Unsupported with the key's pointer
-    /// when a limit needs a controller that is not there.
+    /// when a limit needs a controller or a page size that is not there.
     pub fn new(config: &config::Cgroup, id: &str, host: &Host) -> Result<CgroupPlan, Error> {
         let mut plan = CgroupPlan::placed(config, id, host)?;
         if !config.resources.is_empty() {
-            let version = if plan.is_unified() {
-                Version::V2
-            } else {
-                Version::V1
-            };
-            plan.limits = limits::plan(version, &config.resources, Origin::Config);
-            limits::missing_controllers(&plan.places, &plan.limits)?;
+            let (resources, origin) = (&config.resources, Origin::Config);
+            plan.limits = limits::plan(plan.version(), resources, origin)?;
+            limits::check_machine(&plan.places, resources, &plan.limits, origin)?;
             plan.tolerant &= plan.limits.is_empty();
         }
         Ok(plan)

@@ -39,6 +39,15 @@ impl ConfigErrors {
         }])
     }
 
+    /// All of them; Ok when there are none.
+    pub(super) fn from_all(errors: Vec<ConfigError>) -> Result<(), ConfigErrors> {
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigErrors(errors))
+        }
+    }
+
     /// In the order of the schema, not of the file.
     pub fn as_slice(&self) -> &[ConfigError] {
         &self.0
@@ -167,6 +176,13 @@ impl Findings {
 
     pub(super) fn warn(&mut self, message: impl Into<String>) {
         self.warnings.push(message.into());
+    }
+
+    /// Adds the errors of another check.
+    pub(super) fn add(&mut self, result: Result<(), ConfigErrors>) {
+        if let Err(ConfigErrors(errors)) = result {
+            self.errors.extend(errors);
+        }
     }
 
     /// `Some` value, or its error at `at`.

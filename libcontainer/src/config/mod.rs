@@ -12,6 +12,7 @@ pub(crate) mod names;
 mod parse;
 mod path;
 mod raw;
+mod resource_rules;
 mod resources;
 mod spec;
 mod validate;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 pub use errors::{ConfigError, ConfigErrors};
 pub use facts::HostFacts;
 pub use features::features;
+pub use parse::resources_document;
 pub use path::{BadPath, ContainerPath};
 pub use resources::{
     BlockIo, Cpu, HugepageLimit, Memory, Network, NetworkPriority, Pids, Rdma, Resources,

@@ -190,6 +190,12 @@ pub(super) fn number_list(text: &str, most: u32) -> Option<Vec<u64>> {
     Some(words)
 }
 
+/// `dev_valid_name` of the kernel; `%` would make the kernel choose a number.
+pub(super) fn is_interface_name(name: &str) -> bool {
+    let plain = |byte: u8| byte > b' ' && byte != 0x7f && !matches!(byte, b'/' | b':' | b'%');
+    !matches!(name, "" | "." | "..") && name.len() < 16 && name.bytes().all(plain)
+}
+
 fn decimal(text: &str) -> Option<u32> {
     let text = text.trim();
     text.bytes()

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::errors::{Findings, Place};
 use super::walk::{self, Document};
-use super::{Config, ConfigErrors, HostFacts, Process, raw, validate};
+use super::{Config, ConfigErrors, HostFacts, Process, Resources, raw, validate};
 
 impl Config {
     /// Reads and checks a `config.json`. `bundle_dir` is absolute; relative paths of the host are taken below it.
@@ -38,6 +38,18 @@ impl Process {
     }
 }
 
+/// Reads and checks the document of an update: one `resources` object, of which the keys without effect are passed over, and the devices
+/// too, since an update never touches them. What only contradicts another value is not looked for, as the other may be the container's:
+/// see [`Resources::check_together`].
+///
+/// Errors: as [`Config::parse`], with pointers into `resources.json`.
+pub fn resources_document(bytes: &[u8]) -> Result<Resources, ConfigErrors> {
+    parse::<ResourcesFile, _>(bytes, |raw, at, found| {
+        Some(validate::resources(raw, at, found))
+    })
+    .map(|(resources, _)| resources)
+}
+
 /// A document and the type it is read into.
 trait File {
     type Raw<'a>: Deserialize<'a>;
@@ -56,6 +68,13 @@ struct ProcessFile;
 impl File for ProcessFile {
     type Raw<'a> = raw::Process<'a>;
     const DOCUMENT: Document = Document::Process;
+}
+
+struct ResourcesFile;
+
+impl File for ResourcesFile {
+    type Raw<'a> = raw::Resources<'a>;
+    const DOCUMENT: Document = Document::Resources;
 }
 
 /// Reads the first JSON value of `bytes` and checks it. Only a document that does not read is read a second time, slowly, for its errors.

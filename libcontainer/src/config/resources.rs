@@ -1,7 +1,7 @@
 //! `linux.resources`: what a container may use, of which kind, and how much (runtime-spec config-linux.md "Control groups").
 //!
-//! A field is `None` where nothing was asked for: then the kernel's file is left as it is, which no value would say. Units are the
-//! specification's. -1 stands for "no limit" where the specification has it. The types serialize in the specification's own shape: the
+//! A field is `None` where nothing was asked for, which engines also write as 0, `""` or false ([`Resources::normalized`]): then the
+//! kernel's file is left as it is, which no value would say. Units are the specification's. -1 stands for "no limit" where the specification has it. The types serialize in the specification's own shape: the
 //! record keeps them, so that an update which names one half of a pair (quota without period) finds the other.
 //!
 //! Device rules stand apart ([`super::DeviceRule`]): they are a policy, set as a whole and never updated.
@@ -9,6 +9,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use super::errors::{ConfigError, ConfigErrors};
+use super::resource_rules::{self, Report};
+use crate::Pointer;
 
 /// Everything of `linux.resources` but the devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,82 @@ impl Resources {
     /// Whether nothing at all is asked for.
     pub fn is_empty(&self) -> bool {
         is_default(self)
+    }
+
+    /// Without the values that ask for nothing, as runc has them: 0 of everything but pids, burst, idle, swappiness and rates; empty
+    /// lists; false; a swappiness of -1 as an unsigned number.
+    #[must_use]
+    pub fn normalized(mut self) -> Resources {
+        let memory = &mut self.memory;
+        for bytes in [
+            &mut memory.limit,
+            &mut memory.reservation,
+            &mut memory.swap,
+            &mut memory.kernel_tcp,
+            &mut self.cpu.quota,
+            &mut self.cpu.realtime_runtime,
+        ] {
+            drop_zero(bytes);
+        }
+        memory.swappiness = memory.swappiness.filter(|value| *value != u64::MAX);
+        memory.disable_oom_killer = memory.disable_oom_killer.filter(|disable| *disable);
+        for number in [
+            &mut self.cpu.shares,
+            &mut self.cpu.period,
+            &mut self.cpu.realtime_period,
+        ] {
+            drop_zero(number);
+        }
+        for list in [&mut self.cpu.cpus, &mut self.cpu.mems] {
+            *list = list.take().filter(|list| !list.trim().is_empty());
+        }
+        let block_io = &mut self.block_io;
+        drop_zero(&mut block_io.weight);
+        drop_zero(&mut block_io.leaf_weight);
+        for device in &mut block_io.weight_device {
+            drop_zero(&mut device.weight);
+            drop_zero(&mut device.leaf_weight);
+        }
+        drop_zero(&mut self.network.class_id);
+        self
+    }
+
+    /// Looks at each value by itself. `at` makes the pointer of a key, given as the members and indices below `resources`.
+    pub fn check(&self, at: &dyn Fn(&[&str]) -> Pointer) -> Result<(), ConfigErrors> {
+        collect(at, &|report| resource_rules::alone(self, report))
+    }
+
+    /// Looks for values that contradict each other, or the version of the cgroups (`unified`: v2). Of a whole only: an update is merged
+    /// into what the container has first.
+    pub fn check_together(
+        &self,
+        unified: bool,
+        at: &dyn Fn(&[&str]) -> Pointer,
+    ) -> Result<(), ConfigErrors> {
+        collect(at, &|report| {
+            resource_rules::together(self, unified, report)
+        })
+    }
+}
+
+fn collect(
+    at: &dyn Fn(&[&str]) -> Pointer,
+    rules: &dyn Fn(&mut Report<'_>),
+) -> Result<(), ConfigErrors> {
+    let mut errors = Vec::new();
+    rules(&mut |key, message| {
+        errors.push(ConfigError {
+            pointer: at(key),
+            message,
+            unsupported: false,
+        });
+    });
+    ConfigErrors::from_all(errors)
+}
+
+fn drop_zero<T: Default + PartialEq>(value: &mut Option<T>) {
+    if value.as_ref().is_some_and(is_default) {
+        *value = None;
     }
 }
 
@@ -73,10 +153,10 @@ pub struct Memory {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Cpu {
-    /// v1's weight, 2 to 262144; 0 asks for nothing.
+    /// v1's weight, 2 to 262144.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shares: Option<u64>,
-    /// Microseconds a period; not above 0: unlimited.
+    /// Microseconds a period; negative: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<i64>,
     /// Microseconds that may be used beyond the quota, if saved before.
@@ -112,7 +192,7 @@ pub struct Pids {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BlockIo {
-    /// 10 to 1000; 0 asks for nothing.
+    /// 10 to 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u16>,
     /// v1 only.

@@ -16,6 +16,8 @@ pub(super) enum Document {
     Config,
     /// The file given to `exec --process`: the object at `/process` of the schema.
     Process,
+    /// The file given to `update --resources`: the object at `/linux/resources` of the schema.
+    Resources,
 }
 
 impl Document {
@@ -23,6 +25,7 @@ impl Document {
         match self {
             Document::Config => &Pointer::CONFIG,
             Document::Process => &Pointer::PROCESS,
+            Document::Resources => &Pointer::RESOURCES,
         }
     }
 
@@ -30,6 +33,7 @@ impl Document {
         match self {
             Document::Config => "",
             Document::Process => "/process",
+            Document::Resources => "/linux/resources",
         }
     }
 }

@@ -82,6 +82,7 @@ fn run_helper(program: &str, pid: i32, maps: &[IdMap], key: &str) -> Result<(), 
             call: format!("exec {program}"),
             path: None,
             errno: crate::error::Errno(errno),
+            hint: None,
         }
     })?;
     if output.status.success() {

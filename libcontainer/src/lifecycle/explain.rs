@@ -5,7 +5,8 @@ use std::path::Path;
 use super::create::plan_facts;
 use crate::bundle::Bundle;
 use crate::cgroup::CgroupPlan;
-use crate::config::ignored_keys;
+use crate::cgroup::limits::{self, Origin};
+use crate::config::{Ignored, ignored_keys};
 use crate::error::Error;
 use crate::host::Host;
 use crate::intel_rdt::RdtPlan;
@@ -45,6 +46,13 @@ pub fn explain(bundle: &Path, format: Format) -> Result<String, Error> {
     };
     let facts = plan_facts(&host, &config, &cgroup_plan, &joined)?;
     let plan = LaunchPlan::create(&config, &request, &facts);
-    let ignored = ignored_keys(&bundle.read()?);
-    Ok(plan::explain(&plan, &config, &ignored, format))
+    let mut ignored = ignored_keys(&bundle.read()?);
+    let (version, resources) = (cgroup_plan.version(), &config.cgroup.resources);
+    let of_v1 = limits::without_effect(version, resources, Origin::Config);
+    ignored.extend(of_v1.into_iter().map(|pointer| Ignored {
+        pointer,
+        reason: "only cgroup v1 has it",
+    }));
+    let limits = &cgroup_plan.limits;
+    Ok(plan::explain(&plan, &config, limits, &ignored, format))
 }

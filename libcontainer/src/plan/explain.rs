@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::describe::describe;
 use super::words::{errnos, limit, namespaces, propagation};
 use super::{HandedSource, LaunchPlan, OnError, Planned, SlotSource};
+use crate::cgroup::limits::Step;
 use crate::config::{Config, Hook, IdMap, Ignored};
 use crate::error::Pointer;
 
@@ -19,10 +20,16 @@ pub enum Format {
     Json,
 }
 
-/// The plan of a container, in full. `ignored` are the keys of its config.json without effect.
-pub fn explain(plan: &LaunchPlan, config: &Config, ignored: &[Ignored], format: Format) -> String {
+/// The plan of a container, in full: with the limits of its cgroup. `ignored` are the keys of its config.json without effect.
+pub fn explain(
+    plan: &LaunchPlan,
+    config: &Config,
+    limits: &[Step],
+    ignored: &[Ignored],
+    format: Format,
+) -> String {
     let explanation = Explanation {
-        sections: sections(plan, config),
+        sections: sections(plan, config, limits),
         ignored: ignored.iter().map(Without::from).collect(),
         warnings: &config.warnings,
     };
@@ -98,12 +105,12 @@ fn does(text: impl Into<String>, at: &Pointer) -> Action {
     }
 }
 
-fn sections(plan: &LaunchPlan, config: &Config) -> Vec<Section> {
+fn sections(plan: &LaunchPlan, config: &Config, limits: &[Step]) -> Vec<Section> {
     let mut sections = vec![
         Section {
             actor: "parent",
             when: "before the clone",
-            actions: before_clone(plan, config),
+            actions: before_clone(plan, config, limits),
         },
         Section {
             actor: "parent",
@@ -130,7 +137,7 @@ fn sections(plan: &LaunchPlan, config: &Config) -> Vec<Section> {
     sections
 }
 
-fn before_clone(plan: &LaunchPlan, config: &Config) -> Vec<Action> {
+fn before_clone(plan: &LaunchPlan, config: &Config, limits: &[Step]) -> Vec<Action> {
     let cgroups = Pointer::fixed("config.json#/linux/cgroupsPath");
     let mut actions = vec![
         does(
@@ -148,6 +155,9 @@ fn before_clone(plan: &LaunchPlan, config: &Config) -> Vec<Action> {
             ),
         },
     ];
+    for (text, at) in limits.iter().flat_map(Step::describe) {
+        actions.push(does(text, at));
+    }
     if let Some(rdt) = &config.intel_rdt {
         let lines: Vec<_> = rdt.schemata.iter().map(|line| line.text.as_str()).collect();
         let at = Pointer::fixed("config.json#/linux/intelRdt");

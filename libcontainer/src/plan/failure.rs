@@ -246,6 +246,7 @@ fn refused(plan: &LaunchPlan, planned: &Planned, failure: &Failure) -> Refused {
         call: call(&planned.step, failure),
         path: place,
         errno: Errno(failure.errno),
+        hint: None,
     }
 }
 

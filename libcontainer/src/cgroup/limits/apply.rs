@@ -1,14 +1,16 @@
 //! Doing the steps: every write through the descriptor of the container's own directory.
 
-use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use crate::config::ConfigErrors;
-use crate::error::{Error, Refused};
+use crate::error::Error;
+use crate::hints;
+use crate::host::parse_number;
 use crate::kernel_file::{read_record, write_value};
 
+use super::super::Version;
 use super::super::directory::Directory;
-use super::super::{Place, Version};
+use super::machine::{has, lists, missing};
 use super::{Step, Write};
 
 /// Does `steps` in order. Errors: Refused with the key's pointer; what was written before stays.
@@ -21,13 +23,7 @@ pub fn apply(directories: &[Directory], steps: &[Step]) -> Result<(), Error> {
                 Err(errno) => return Err(refused(directories, write, errno)),
             },
             Step::FirstPresent(writes) => first_present(directories, writes)?,
-            Step::EitherOrder(one, other) => match try_set(directories, one)? {
-                Ok(()) => set(directories, other)?,
-                Err(_) => {
-                    set(directories, other)?;
-                    set(directories, one)?;
-                }
-            },
+            Step::AnyOrder(writes) => any_order(directories, writes)?,
             Step::ReadBack(write) => {
                 set(directories, write)?;
                 check_kept(directories, write)?;
@@ -36,6 +32,26 @@ pub fn apply(directories: &[Directory], steps: &[Step]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Ends when all are set, or when a round gets none of the rest any further.
+fn any_order(directories: &[Directory], writes: &[Write]) -> Result<(), Error> {
+    let mut rest = writes.iter().collect::<Vec<_>>();
+    loop {
+        let mut refusals = Vec::new();
+        for write in &rest {
+            if let Err(errno) = try_set(directories, write)? {
+                refusals.push((*write, errno));
+            }
+        }
+        match refusals.first() {
+            None => return Ok(()),
+            Some((write, errno)) if refusals.len() == rest.len() => {
+                return Err(refused(directories, write, *errno));
+            }
+            Some(_) => rest = refusals.into_iter().map(|(write, _)| write).collect(),
+        }
+    }
 }
 
 fn first_present(directories: &[Directory], writes: &[Write]) -> Result<(), Error> {
@@ -75,32 +91,34 @@ fn check_kept(directories: &[Directory], write: &Write) -> Result<(), Error> {
     if kept == write.value {
         return Ok(());
     }
-    let text = format!(
-        "the kernel made {} of {} in {}",
-        kept, write.value, write.file
-    );
+    let which = match (number(kept.as_bytes()), number(write.value.as_bytes())) {
+        (Some(kept), Some(asked)) if kept > asked => "minimum",
+        _ => "maximum",
+    };
+    let name = write.file.replace('.', "-");
+    let text = format!("the {which} allowed {name} is {kept}");
     Err(ConfigErrors::one(write.at.clone(), text).into())
 }
 
+/// Best effort, as a usage that cannot be read is no reason to refuse.
 fn check_usage(directories: &[Directory], limit: &Write, usage: &str) -> Result<(), Error> {
     let directory = chosen(directories, limit)?;
-    let used = read_record(&directory.fd, usage)
-        .map_err(|errno| directory.refused("read", usage, errno))?;
-    let number = |text: &[u8]| {
-        std::str::from_utf8(text.trim_ascii())
-            .ok()?
-            .parse::<u64>()
-            .ok()
-    };
-    match (number(&used), number(limit.value.as_bytes())) {
-        (Some(used), Some(asked)) if used > asked => {
-            let text = format!(
-                "unable to set memory limit to {asked} (current usage: {used}, checkBeforeUpdate is set)"
-            );
+    let used = read_number(directory, usage);
+    match (used, number(limit.value.as_bytes())) {
+        (Some(used), Some(asked)) if used >= asked => {
+            let text = format!("rejecting memory limit {asked} <= usage {used}");
             Err(ConfigErrors::one(limit.at.clone(), text).into())
         }
         _ => Ok(()),
     }
+}
+
+fn read_number(directory: &Directory, file: &str) -> Option<u64> {
+    number(&read_record(&directory.fd, file).ok()?)
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    parse_number(text.trim_ascii())
 }
 
 /// The directory that has the controller's files.
@@ -111,59 +129,64 @@ fn chosen<'a>(directories: &'a [Directory], write: &Write) -> Result<&'a Directo
         .ok_or_else(|| missing(write))
 }
 
-fn has(place: &Place, controller: &str) -> bool {
-    place.is_unified() || (place.version == Version::V1 && place.has(controller))
+fn refused(directories: &[Directory], write: &Write, errno: Errno) -> Error {
+    let Ok(directory) = chosen(directories, write) else {
+        return missing(write);
+    };
+    if errno == Errno::NOENT {
+        return no_file(directory, write);
+    }
+    let call = format!("write({})", write.value.trim_end());
+    let mut refused = directory
+        .refused(&call, &write.file, errno)
+        .at(write.at.clone());
+    refused.hint = hint(directory, write, errno);
+    refused.into()
 }
 
-fn missing(write: &Write) -> Error {
+/// Without the words of ENOENT, which engines take for a program that is missing.
+fn no_file(directory: &Directory, write: &Write) -> Error {
+    let unified = directory.place.is_unified() && !write.controller.is_empty();
+    let passed_on = || {
+        read_record(&directory.fd, "cgroup.controllers")
+            .is_ok_and(|list| lists(&list, &write.controller))
+    };
+    if unified && !passed_on() {
+        return missing(write);
+    }
+    let hint = hints::absent_limit(&write.file);
     let text = format!(
-        "cgroup controller \"{}\" is not available here: {} cannot be set (hint: /sys/fs/cgroup/cgroup.controllers and /proc/cgroups \
-         list what the kernel has; a parent cgroup may not pass it on)",
-        write.controller, write.file
+        "cannot set {} to {}: {} has no such file (hint: {hint})",
+        write.file,
+        write.value.trim_end(),
+        directory.place.host_path().display(),
     );
     ConfigErrors::unsupported(write.at.clone(), text).into()
 }
 
-fn refused(directories: &[Directory], write: &Write, errno: Errno) -> Error {
-    if let Ok(directory) = chosen(directories, write) {
-        let call = format!("write({})", write.value);
-        return directory
-            .refused(&call, &write.file, errno)
-            .at(write.at.clone())
-            .into();
+/// What the files around say about the refusal, or the table.
+fn hint(directory: &Directory, write: &Write, errno: Errno) -> Option<String> {
+    match (write.file.as_ref(), errno) {
+        // runc's text.
+        ("memory.limit_in_bytes", Errno::BUSY) => {
+            let usage = read_number(directory, "memory.usage_in_bytes")?;
+            let peak = read_number(directory, "memory.max_usage_in_bytes")?;
+            Some(format!(
+                "unable to set memory limit to {} (current usage: {usage}, peak usage: {peak})",
+                write.value
+            ))
+        }
+        (file @ ("cpuset.cpus" | "cpuset.mems"), Errno::INVAL | Errno::RANGE | Errno::ACCESS) => {
+            let parent = match directory.place.version {
+                Version::V1 => format!("../{file}"),
+                Version::V2 => format!("../{file}.effective"),
+            };
+            let has = read_record(&directory.fd, parent.as_str()).ok()?;
+            Some(format!(
+                "the parent cgroup has {}",
+                String::from_utf8_lossy(has.trim_ascii())
+            ))
+        }
+        (file, errno) => hints::limit(file, errno.into()).map(str::to_owned),
     }
-    missing(write)
-}
-
-/// The first controller that a limit needs and no hierarchy here has, as an error: looked for before anything is made. On a unified
-/// machine the nearest ancestor that is there tells what can be passed on.
-pub fn missing_controllers(places: &[Place], steps: &[Step]) -> Result<(), Error> {
-    let mut unified: Option<Vec<u8>> = None;
-    for write in steps.iter().flat_map(Step::writes) {
-        if write.controller.is_empty() {
-            continue;
-        }
-        let Some(place) = places.iter().find(|place| has(place, &write.controller)) else {
-            return Err(missing(write));
-        };
-        if place.version == Version::V1 {
-            continue;
-        }
-        let available = match &unified {
-            Some(available) => available,
-            None => {
-                let file = place.mount.join("cgroup.controllers");
-                let read = read_record(CWD, &file)
-                    .map_err(|errno| Error::from(Refused::new("read", file, errno)))?;
-                unified.insert(read)
-            }
-        };
-        let listed = available
-            .split(u8::is_ascii_whitespace)
-            .any(|name| name == write.controller.as_bytes());
-        if !listed {
-            return Err(missing(write));
-        }
-    }
-    Ok(())
 }

@@ -6,15 +6,19 @@
 //! file, the value and the kernel's reason when one is refused.
 
 mod apply;
+mod block_io;
+mod describe;
 mod legacy;
+mod machine;
 mod unified;
 
 use std::borrow::Cow;
 
 use crate::Pointer;
-use crate::config::Resources;
+use crate::config::{ConfigErrors, Resources};
 
-pub(super) use apply::{apply, missing_controllers};
+pub(super) use apply::apply;
+pub use machine::check as check_machine;
 
 use super::Version;
 
@@ -38,8 +42,9 @@ pub enum Step {
     IfPresent(Write),
     /// The first whose file is there. Errors name the last.
     FirstPresent(Vec<Write>),
-    /// Two limits that the kernel checks against each other, as they stand at that moment: when the first is refused, the other goes first.
-    EitherOrder(Write, Write),
+    /// Limits that the kernel checks against each other, as they stand at that moment: one that is refused is tried again after the
+    /// others, as long as that gets any further.
+    AnyOrder(Vec<Write>),
     /// The value is read back: the kernel clamps it silently, and a clamped one is an error (v1 `cpu.shares`).
     ReadBack(Write),
     /// A limit below what is in use is refused before anything is written (`checkBeforeUpdate`): `usage` is the file to compare with.
@@ -61,56 +66,125 @@ pub enum Origin {
 }
 
 /// The steps for a hierarchy of this version. On a hybrid machine the v1 hierarchies have the controllers.
-pub fn plan(version: Version, resources: &Resources, origin: Origin) -> Vec<Step> {
+/// Errors: values that contradict each other or the version. `resources` is a whole: of an update what it makes of the container's.
+pub fn plan(
+    version: Version,
+    resources: &Resources,
+    origin: Origin,
+) -> Result<Vec<Step>, ConfigErrors> {
+    resources.check_together(version == Version::V2, &|key| origin.pointer(key))?;
+    let mut steps = Steps {
+        steps: Vec::new(),
+        origin,
+    };
     match version {
-        Version::V1 => legacy::plan(resources, origin),
-        Version::V2 => unified::plan(resources, origin),
+        Version::V1 => legacy::plan(resources, &mut steps),
+        Version::V2 => unified::plan(resources, &mut steps),
+    }
+    Ok(steps.steps)
+}
+
+/// What is asked for and has no effect on cgroup2, because only v1 has it. runc passes over the same in silence.
+pub fn without_effect(version: Version, resources: &Resources, origin: Origin) -> Vec<Pointer> {
+    match version {
+        Version::V1 => Vec::new(),
+        Version::V2 => unified::without_effect(resources)
+            .into_iter()
+            .map(|key| origin.pointer(key))
+            .collect(),
+    }
+}
+
+/// Steps that are being planned.
+struct Steps {
+    steps: Vec<Step>,
+    origin: Origin,
+}
+
+impl Steps {
+    fn push(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    /// Plans `value`, if there is one.
+    fn set(
+        &mut self,
+        controller: &'static str,
+        file: &'static str,
+        value: Option<impl ToString>,
+        key: &[&str],
+    ) {
+        let write = self.write(controller, file, value, key);
+        self.steps.extend(write.map(Step::Write));
+    }
+
+    fn write(
+        &self,
+        controller: &'static str,
+        file: &'static str,
+        value: Option<impl ToString>,
+        key: &[&str],
+    ) -> Option<Write> {
+        value.map(|value| Write {
+            controller: controller.into(),
+            file: file.into(),
+            value: value.to_string(),
+            at: self.origin.pointer(key),
+        })
+    }
+
+    /// Plans writes that check each other; a single one is a plain write.
+    fn any_order<const N: usize>(&mut self, writes: [Option<Write>; N]) {
+        let mut writes: Vec<_> = writes.into_iter().flatten().collect();
+        match writes.len() {
+            0 => {}
+            1 => self.steps.extend(writes.pop().map(Step::Write)),
+            _ => self.push(Step::AnyOrder(writes)),
+        }
     }
 }
 
 impl Step {
     /// The same, to change their values.
     pub fn writes_mut(&mut self) -> impl Iterator<Item = &mut Write> {
-        let (some, rest): (&mut [Write], [Option<&mut Write>; 2]) = match self {
+        let (some, rest): (&mut [Write], Option<&mut Write>) = match self {
             Step::Write(write) | Step::IfPresent(write) | Step::ReadBack(write) => {
-                (&mut [], [Some(write), None])
+                (&mut [], Some(write))
             }
-            Step::NotBelowUsage { limit, .. } => (&mut [], [Some(limit), None]),
-            Step::EitherOrder(one, other) => (&mut [], [Some(one), Some(other)]),
-            Step::FirstPresent(writes) => (writes, [None, None]),
+            Step::NotBelowUsage { limit, .. } => (&mut [], Some(limit)),
+            Step::AnyOrder(writes) | Step::FirstPresent(writes) => (writes, None),
         };
-        some.iter_mut().chain(rest.into_iter().flatten())
+        some.iter_mut().chain(rest)
     }
 
     /// The writes that the step may do.
     pub fn writes(&self) -> impl Iterator<Item = &Write> {
-        let (some, rest): (&[Write], [Option<&Write>; 2]) = match self {
+        let (some, rest): (&[Write], Option<&Write>) = match self {
             Step::Write(write) | Step::IfPresent(write) | Step::ReadBack(write) => {
-                (&[], [Some(write), None])
+                (&[], Some(write))
             }
-            Step::NotBelowUsage { limit, .. } => (&[], [Some(limit), None]),
-            Step::EitherOrder(one, other) => (&[], [Some(one), Some(other)]),
-            Step::FirstPresent(writes) => (writes, [None, None]),
+            Step::NotBelowUsage { limit, .. } => (&[], Some(limit)),
+            Step::AnyOrder(writes) | Step::FirstPresent(writes) => (writes, None),
         };
-        some.iter().chain(rest.into_iter().flatten())
+        some.iter().chain(rest)
     }
 }
 
 impl Origin {
-    /// The pointer of a key given below `linux.resources`, as `memory/limit`.
-    pub fn pointer(self, key: &str) -> Pointer {
-        let path = |document: Pointer| key.split('/').fold(document, |at, part| at.key(part));
+    /// The pointer of a key, given as the members and indices below `linux.resources`: `["memory", "limit"]`.
+    pub fn pointer(self, key: &[&str]) -> Pointer {
+        let below = |document: Pointer| key.iter().fold(document, |at, member| at.key(member));
         match self {
-            Origin::Config => path(Pointer::CONFIG.key("linux").key("resources")),
-            Origin::Document => path(Pointer::RESOURCES),
-            Origin::Flags => flag(key).map_or_else(|| path(Pointer::RESOURCES), Pointer::fixed),
+            Origin::Config => below(Pointer::CONFIG.key("linux").key("resources")),
+            Origin::Document => below(Pointer::RESOURCES),
+            Origin::Flags => flag(key).map_or_else(|| below(Pointer::RESOURCES), Pointer::fixed),
         }
     }
 }
 
 /// The flag of `update` that sets a key.
-fn flag(key: &str) -> Option<&'static str> {
-    Some(match key {
+fn flag(key: &[&str]) -> Option<&'static str> {
+    Some(match key.join("/").as_str() {
         "memory/limit" => "--memory",
         "memory/reservation" => "--memory-reservation",
         "memory/swap" => "--memory-swap",
@@ -128,3 +202,6 @@ fn flag(key: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,18 +24,83 @@ object! { Linux<'a> {
 
 object! { Resources<'a> {
     "devices" => devices: List<DeviceRule<'a>>,
-    "blockIO" => block_io: Asks,
-    "cpu" => cpu: Asks,
-    "hugepageLimits" => hugepage_limits: Asks,
-    "memory" => memory: Asks,
-    "network" => network: Asks,
+    "blockIO" => block_io: BlockIo,
+    "cpu" => cpu: Cpu<'a>,
+    "hugepageLimits" => hugepage_limits: List<HugepageLimit<'a>>,
+    "memory" => memory: Memory,
+    "network" => network: Network<'a>,
     "pids" => pids: Pids,
-    "rdma" => rdma: Asks,
-    "unified" => unified: Asks,
+    "rdma" => rdma: Map<'a, Rdma>,
+    "unified" => unified: Map<'a, Text<'a>>,
+}}
+
+object! { Memory {
+    "limit" => limit: i64,
+    "reservation" => reservation: i64,
+    "swap" => swap: i64,
+    "kernelTCP" => kernel_tcp: i64,
+    "swappiness" => swappiness: u64,
+    "disableOOMKiller" => disable_oom_killer: bool,
+    "checkBeforeUpdate" => check_before_update: bool,
+}}
+
+object! { Cpu<'a> {
+    "shares" => shares: u64,
+    "quota" => quota: i64,
+    "burst" => burst: u64,
+    "period" => period: u64,
+    "realtimeRuntime" => realtime_runtime: i64,
+    "realtimePeriod" => realtime_period: u64,
+    "cpus" => cpus: Text<'a>,
+    "mems" => mems: Text<'a>,
+    "idle" => idle: i64,
 }}
 
 object! { Pids {
     "limit" => limit: i64,
+}}
+
+object! { BlockIo {
+    "weight" => weight: u16,
+    "leafWeight" => leaf_weight: u16,
+    "weightDevice" => weight_device: List<WeightDevice>,
+    "throttleReadBpsDevice" => throttle_read_bps_device: List<ThrottleDevice>,
+    "throttleWriteBpsDevice" => throttle_write_bps_device: List<ThrottleDevice>,
+    "throttleReadIOPSDevice" => throttle_read_iops_device: List<ThrottleDevice>,
+    "throttleWriteIOPSDevice" => throttle_write_iops_device: List<ThrottleDevice>,
+}}
+
+object! { WeightDevice {
+    "major" => major: i64,
+    "minor" => minor: i64,
+    "weight" => weight: u16,
+    "leafWeight" => leaf_weight: u16,
+}}
+
+object! { ThrottleDevice {
+    "major" => major: i64,
+    "minor" => minor: i64,
+    "rate" => rate: u64,
+}}
+
+object! { HugepageLimit<'a> {
+    "pageSize" => page_size: Text<'a>,
+    "limit" => limit: u64,
+}}
+
+object! { Network<'a> {
+    "classID" => class_id: u32,
+    "priorities" => priorities: List<Priority<'a>>,
+}}
+
+object! { Priority<'a> {
+    "name" => name: Text<'a>,
+    "priority" => priority: u32,
+}}
+
+object! { Rdma {
+    "hcaHandles" => hca_handles: u32,
+    "hcaObjects" => hca_objects: u32,
 }}
 
 object! { DeviceRule<'a> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Input, ids};
 use crate::config::errors::{Findings, Place, quoted};
-use crate::config::names::{self, Nodes, lookup};
+use crate::config::names::{self, Nodes, is_interface_name, lookup};
 use crate::config::{ContainerPath, Device, MemoryPolicy, Namespace, NetDevice, raw};
 
 const S_IFCHR: u32 = 0o020_000;
@@ -134,12 +134,6 @@ pub(super) fn net_devices(
         });
     }
     devices
-}
-
-/// `dev_valid_name` of the kernel; `%` would make the kernel choose a number.
-fn is_interface_name(name: &str) -> bool {
-    let plain = |byte: u8| byte > b' ' && byte != 0x7f && !matches!(byte, b'/' | b':' | b'%');
-    !matches!(name, "" | "." | "..") && name.len() < 16 && name.bytes().all(plain)
 }
 
 pub(super) fn memory_policy(input: Input<'_>, found: &mut Findings) -> Option<MemoryPolicy> {

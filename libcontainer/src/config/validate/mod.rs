@@ -6,6 +6,7 @@
 mod hooks;
 mod ids;
 mod intel_rdt;
+mod limits;
 mod linux;
 mod mounts;
 mod namespaces;
@@ -23,6 +24,7 @@ use super::names::{self, lookup};
 use super::path::host_path;
 use super::{Config, ContainerPath, HostFacts, Namespace, Process, Root, raw};
 
+pub(super) use limits::resources;
 pub(super) use process::process;
 
 /// What every rule may look at.
@@ -75,7 +77,7 @@ pub(super) fn config(
         memory_policy: linux::memory_policy(input, found),
         net_devices: linux::net_devices(input, &namespaces.network, found),
         intel_rdt: intel_rdt::intel_rdt(input, found),
-        cgroup: resources::cgroup(input.linux, input.linux_at, found),
+        cgroup: resources::cgroup(input.linux, input.linux_at, input.facts, found),
         oci_version: oci_version?,
         root: root?,
         process: process?,

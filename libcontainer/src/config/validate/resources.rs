@@ -1,36 +1,29 @@
-//! The cgroup: its path, the device rules, and the refusal of what is not done yet (`linux.resources`, `seccomp`).
+//! The cgroup: its path, the device rules, and the refusal of what is not done yet (`seccomp`).
 
+use super::limits;
 use super::linux::{MOST, device_number};
 use crate::config::errors::{Findings, Place, quoted};
 use crate::config::keys::{self, Standing};
-use crate::config::{Cgroup, DeviceKind, DeviceRule, Pids, Resources, raw};
+use crate::config::{Cgroup, DeviceKind, DeviceRule, HostFacts, raw};
 
-pub(super) fn cgroup(linux: &raw::Linux<'_>, at: &Place<'_>, found: &mut Findings) -> Cgroup {
-    let resources = linux.resources.as_ref();
-    let resources_at = at.key("resources");
-    if let Some(raw) = resources {
-        for (name, pattern, asks) in [
-            ("blockIO", "/linux/resources/blockIO", raw.block_io),
-            ("cpu", "/linux/resources/cpu", raw.cpu),
-            (
-                "hugepageLimits",
-                "/linux/resources/hugepageLimits",
-                raw.hugepage_limits,
-            ),
-            ("memory", "/linux/resources/memory", raw.memory),
-            ("network", "/linux/resources/network", raw.network),
-            ("rdma", "/linux/resources/rdma", raw.rdma),
-            ("unified", "/linux/resources/unified", raw.unified),
-        ] {
-            refuse(asks, pattern, &resources_at.key(name), found);
-        }
-    }
+pub(super) fn cgroup(
+    linux: &raw::Linux<'_>,
+    at: &Place<'_>,
+    facts: &HostFacts,
+    found: &mut Findings,
+) -> Cgroup {
     refuse(linux.seccomp, "/linux/seccomp", &at.key("seccomp"), found);
 
-    let rules = resources
+    let raw = linux.resources.as_ref();
+    let resources_at = at.key("resources");
+    let rules = raw
         .and_then(|raw| raw.devices.as_deref())
         .unwrap_or_default();
     let rules_at = resources_at.key("devices");
+    let resources = raw.map(|raw| limits::resources(raw, &resources_at, found));
+    if let Some(resources) = &resources {
+        limits::together(resources, &resources_at, facts, found);
+    }
     Cgroup {
         path: cgroups_path(linux.cgroups_path.as_deref(), &at.key("cgroupsPath"), found),
         device_rules: rules
@@ -38,17 +31,7 @@ pub(super) fn cgroup(linux: &raw::Linux<'_>, at: &Place<'_>, found: &mut Finding
             .enumerate()
             .filter_map(|(index, raw)| device_rule(raw, &rules_at.index(index), found))
             .collect(),
-        resources: resources.map(self::resources).unwrap_or_default(),
-    }
-}
-
-/// Everything of `linux.resources` but the devices.
-fn resources(raw: &raw::Resources<'_>) -> Resources {
-    Resources {
-        pids: Pids {
-            limit: raw.pids.as_ref().and_then(|pids| pids.limit),
-        },
-        ..Resources::default()
+        resources: resources.unwrap_or_default(),
     }
 }
 

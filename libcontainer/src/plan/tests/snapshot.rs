@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::fixture::*;
+use crate::cgroup::Version;
+use crate::cgroup::limits::{self, Origin};
 use crate::config::*;
 use crate::error::Pointer;
 use crate::plan::*;
@@ -41,7 +43,15 @@ fn plan_of(json: &str, facts: &PlanFacts, format: Format) -> String {
     let config =
         Config::parse(json.as_bytes(), Path::new("/bundle"), &host()).expect("a good config.json");
     let plan = LaunchPlan::create(&config, &request(), facts);
-    explain(&plan, &config, &ignored_keys(json.as_bytes()), format)
+    let version = if facts.process.into_cgroup {
+        Version::V2
+    } else {
+        Version::V1
+    };
+    let limits =
+        limits::plan(version, &config.cgroup.resources, Origin::Config).expect("limits that agree");
+    let ignored = ignored_keys(json.as_bytes());
+    explain(&plan, &config, &limits, &ignored, format)
 }
 
 #[test]
@@ -81,7 +91,10 @@ fn snapshot_userns() {
     let mut config = userns_config();
     config.mounts.push(bind(7, "/srv/data", "/data", 0x3, 0));
     let plan = LaunchPlan::create(&config, &request(), &facts());
-    check("userns.txt", &explain(&plan, &config, &[], Format::Text));
+    check(
+        "userns.txt",
+        &explain(&plan, &config, &[], &[], Format::Text),
+    );
 }
 
 #[test]
@@ -109,7 +122,10 @@ fn snapshot_pod() {
         pointer: Pointer::fixed("config.json#/windows"),
         reason: "another platform",
     }];
-    check("pod.txt", &explain(&plan, &config, &ignored, Format::Text));
+    check(
+        "pod.txt",
+        &explain(&plan, &config, &[], &ignored, Format::Text),
+    );
 }
 
 #[test]
@@ -153,8 +169,6 @@ fn snapshot_exec() {
 /// What an engine wrote, without the keys that the parser refuses in this version: the placeholders stay, they are good relative paths.
 fn engine(text: &str) -> String {
     let mut config: serde_json::Value = serde_json::from_str(text).expect("JSON");
-    let devices = config["linux"]["resources"]["devices"].take();
-    config["linux"]["resources"] = serde_json::json!({"devices": devices});
     let linux = config["linux"].as_object_mut().expect("an object");
     linux.remove("seccomp");
     config
