@@ -144,6 +144,29 @@ impl Bundle {
         )
     }
 
+    /// As an ordinary user can run it: in a user namespace with the calling user as root and its subordinate ids above, unless the bundle says otherwise.
+    pub fn for_user(self) -> Result<Bundle, Failure> {
+        let namespaces = self.config["linux"]["namespaces"].as_array();
+        if namespaces.is_some_and(|all| all.iter().any(|one| one["type"] == "user")) {
+            return Ok(self);
+        }
+        let map = |own: u32, file: &str| -> Result<Value, Failure> {
+            let text = std::fs::read_to_string(file)?;
+            let mut fields = text.lines().next().unwrap_or("").split(':').skip(1);
+            let mut next = || fields.next().and_then(|field| field.parse::<u32>().ok());
+            let range = next().zip(next());
+            let (first, size) = range.ok_or_else(|| Failure::new(format!("no range in {file}")))?;
+            Ok(
+                json!([{"containerID": 0, "hostID": own, "size": 1}, {"containerID": 1, "hostID": first, "size": size}]),
+            )
+        };
+        let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
+        Ok(self
+            .namespace("user", None)
+            .set("/linux/uidMappings", map(uid.as_raw(), "/etc/subuid")?)
+            .set("/linux/gidMappings", map(gid.as_raw(), "/etc/subgid")?))
+    }
+
     /// Writes the bundle into `dir`, which is made. Returns `dir`.
     pub fn write(&self, dir: &Path) -> Result<PathBuf, Failure> {
         std::fs::create_dir_all(dir)?;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::bundle::Bundle;
 use crate::cgroups::{self, Version};
 use crate::container::Container;
-use crate::place::Place;
+use crate::needs::Need;
+use crate::place::{self, Driver, Place};
 use crate::runtime::Runtime;
 
 /// How a case ends other than by a panic.
@@ -86,8 +87,10 @@ impl fmt::Debug for Failure {
 pub struct Test {
     /// The runtime that is judged.
     pub runtime: Runtime,
-    /// The cgroup layout the case runs under.
+    /// Where the case runs.
     pub place: Place,
+    /// Who makes the cgroups.
+    pub driver: Driver,
     /// A tmpfs of this case's own; its path is short enough for a socket.
     pub dir: PathBuf,
     /// A word that is in every cgroup and container name of this case.
@@ -100,6 +103,7 @@ impl Test {
     /// A case's surroundings: `dir` is empty and private.
     pub fn new(runtime: Runtime, place: Place, dir: &Path, token: &str) -> Test {
         Test {
+            driver: runtime.driver,
             runtime,
             place,
             dir: dir.to_owned(),
@@ -109,17 +113,19 @@ impl Test {
         }
     }
 
-    /// Writes the bundle and names a container for it; nothing is run. The container's cgroup is `/TOKEN/ID` if
-    /// the bundle names none; null stands for no cgroup path at all.
+    /// Writes the bundle and names a container for it; nothing is run. The container's cgroup is [`Test::cgroups_path`] if
+    /// the bundle names none; null stands for no cgroup path at all. An ordinary user's bundle gets a user namespace with the user's ids.
     pub fn container(&self, bundle: &Bundle) -> Result<Container<'_>, Failure> {
         let number = self.made.get();
         self.made.set(number + 1);
         let id = format!("c{number}-{}", self.token);
         let mut bundle = bundle.clone();
+        if self.place == Place::User {
+            bundle = bundle.for_user()?;
+        }
+        let path = self.cgroups_path(&id)?;
         if let Some(linux) = bundle.config["linux"].as_object_mut() {
-            let path = linux
-                .entry("cgroupsPath")
-                .or_insert_with(|| format!("/{}/{id}", self.token).into());
+            let path = linux.entry("cgroupsPath").or_insert_with(|| path.into());
             if path.is_null() {
                 linux.remove("cgroupsPath");
             }
@@ -127,6 +133,29 @@ impl Test {
         let path = bundle.write(&self.dir.join(format!("b{number}")))?;
         self.ids.borrow_mut().push(id.clone());
         Ok(Container::new(self, id, path))
+    }
+
+    /// The usual `cgroupsPath`, in the driver's form: `/TOKEN/ID`, for a user below what is delegated to it; `SLICE:garboard:ID` for systemd. The id
+    /// holds the token, so that all of them are found by it.
+    pub fn cgroups_path(&self, id: &str) -> Result<String, Failure> {
+        Ok(match (self.driver, self.place) {
+            (Driver::Cgroupfs, Place::User) => {
+                format!("{}/{}/{id}", place::own_cgroup()?.display(), self.token)
+            }
+            (Driver::Cgroupfs, _) => format!("/{}/{id}", self.token),
+            (Driver::Systemd, Place::User) => format!("user.slice:garboard:{id}"),
+            (Driver::Systemd, _) => format!("system.slice:garboard:{id}"),
+        })
+    }
+
+    /// Skips the case, with the reason, unless all that it needs is here.
+    pub fn needs(&self, needs: &[Need]) -> Done {
+        for need in needs {
+            if let Some(missing) = need.missing(self)? {
+                return Err(Failure::skip(format!("needs {missing}")));
+            }
+        }
+        Ok(())
     }
 
     /// The ids handed out so far.

@@ -223,7 +223,7 @@ pub fn wait_until(
     what: &str,
     mut condition: impl FnMut() -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + crate::place::patience(Duration::from_secs(10));
     while !condition()? {
         if Instant::now() > until {
             return Err(Failure::new(format!("waited in vain for {what}")));

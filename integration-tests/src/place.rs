@@ -1,14 +1,18 @@
-//! The places a case runs at: the machine's own cgroup layout, and a view of it in which cgroup v2 alone is mounted.
+//! The places a case runs at: the machine's own cgroup layout, a view of it in which cgroup v2 alone is mounted, and the virtual machine, as root and
+//! as an ordinary user. With a place goes the driver, the way to the cgroups that the runtime is told to take.
 //!
-//! [`enter`] changes the calling process: it gets a mount namespace of its own, a tmpfs, and becomes the parent of every orphan it makes.
+//! [`enter`] changes the calling process: it gets a mount namespace of its own, a tmpfs, and becomes the parent of every orphan it makes. An
+//! ordinary user can have no such namespace; the guest, which is thrown away, stands in for it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::case::Failure;
+use crate::cgroups;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -19,14 +23,87 @@ pub enum Place {
     Native,
     /// cgroup v2 alone, in a private mount namespace.
     V2,
+    /// The guest of [`vm`](crate::vm), as root: systemd, cgroup v2 with every controller, AppArmor, all capabilities.
+    Vm,
+    /// The same guest as an ordinary user with subordinate ids, below that user's own systemd manager.
+    User,
+}
+
+/// Who makes a container's cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// The runtime, by writing to the cgroup filesystem.
+    Cgroupfs,
+    /// systemd, which the runtime asks over D-Bus: `--systemd-cgroup`.
+    Systemd,
+}
+
+/// Where a case runs, and with which driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Where.
+    pub place: Place,
+    /// With which driver.
+    pub driver: Driver,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.driver {
+            Driver::Cgroupfs => write!(f, "{}", self.place),
+            Driver::Systemd => write!(f, "{}+systemd", self.place),
+        }
+    }
+}
+
+impl Driver {
+    /// The driver of this name.
+    pub fn parse(name: &str) -> Option<Driver> {
+        match name {
+            "cgroupfs" => Some(Driver::Cgroupfs),
+            "systemd" => Some(Driver::Systemd),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Driver::Cgroupfs => "cgroupfs",
+            Driver::Systemd => "systemd",
+        }
+    }
 }
 
 impl Place {
     /// The place of this name.
     pub fn parse(name: &str) -> Option<Place> {
-        [Place::Native, Place::V2]
+        [Place::Native, Place::V2, Place::Vm, Place::User]
             .into_iter()
             .find(|place| place.to_string() == name)
+    }
+
+    /// Whether cgroup v2 alone is mounted there.
+    pub fn is_unified(self) -> bool {
+        self != Place::Native || !has_v1()
+    }
+
+    /// Whether the guest of the virtual machine is meant.
+    pub fn is_guest(self) -> bool {
+        matches!(self, Place::Vm | Place::User)
+    }
+
+    /// The places that this process can run at if it is told none.
+    pub fn usual() -> Vec<Place> {
+        if in_guest() {
+            let root = nix::unistd::geteuid().is_root();
+            return vec![if root { Place::Vm } else { Place::User }];
+        }
+        let mut places = vec![Place::Native];
+        if has_v1() {
+            places.push(Place::V2);
+        }
+        places
     }
 }
 
@@ -35,6 +112,8 @@ impl fmt::Display for Place {
         f.write_str(match self {
             Place::Native => "native",
             Place::V2 => "v2",
+            Place::Vm => "vm",
+            Place::User => "user",
         })
     }
 }
@@ -44,8 +123,36 @@ pub fn has_v1() -> bool {
     Path::new("/sys/fs/cgroup/memory").is_dir()
 }
 
+/// Whether this process runs in the guest: the [`agent`](crate::vm::agent) says so.
+pub fn in_guest() -> bool {
+    std::env::var_os("GARBOARD_TEST_GUEST").is_some()
+}
+
+/// A time after which something counts as hung here: several times `usual` in the guest, which is emulated.
+pub fn patience(usual: Duration) -> Duration {
+    if in_guest() { usual * 5 } else { usual }
+}
+
+/// The cgroup of this process on v2, below which a user may make others. It moves one level down: a cgroup with processes hands no controllers on.
+pub fn own_cgroup() -> Result<PathBuf, Failure> {
+    let path = cgroups::of_process(std::process::id().cast_signed(), "")?;
+    if path.ends_with("suite") {
+        return Ok(path.parent().unwrap_or(&path).to_owned());
+    }
+    let leaf = Path::new(CGROUPS)
+        .join(path.strip_prefix("/").unwrap_or(&path))
+        .join("suite");
+    std::fs::create_dir_all(&leaf)?;
+    std::fs::write(leaf.join("cgroup.procs"), std::process::id().to_string())?;
+    Ok(path)
+}
+
 /// Gives this process a private mount namespace with a tmpfs at `dir`, laid out like `place`.
 pub fn enter(place: Place, dir: &Path) -> Result<(), Failure> {
+    if place == Place::User {
+        nix::sys::prctl::set_child_subreaper(true)?;
+        return keep_own_descriptors();
+    }
     unshare(CloneFlags::CLONE_NEWNS)?;
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;

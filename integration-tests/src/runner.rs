@@ -1,4 +1,4 @@
-//! Runs cases, each in a process of its own, and prints one line each and a closing count.
+//! Runs cases, each in a process of its own, and prints one line each and a closing count. That nothing was run is a failure.
 //!
 //! The parent makes an empty directory and starts itself again with `--child`; the child enters the place, runs the case, then removes what is
 //! left with `delete --force` and looks for leaks. Its outcome is its exit status; its texts go to the parent through a pipe.
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::case::{Case, Done, Failure, Test};
 use crate::leaks::Snapshot;
-use crate::place::{self, Place};
+use crate::place::{self, Driver, Place, Setting, patience};
 use crate::runtime::Runtime;
-use crate::{cgroups, processes};
+use crate::{cgroups, guest, processes};
 
 const CASE_DEADLINE: Duration = Duration::from_secs(120);
 const SKIPPED: i32 = 77;
@@ -24,6 +24,8 @@ pub struct Options {
     pub filters: Vec<String>,
     /// The places to run at.
     pub places: Vec<Place>,
+    /// The drivers to run with; the cgroupfs one is the only one outside a place with systemd.
+    pub drivers: Vec<Driver>,
     /// The runtime.
     pub program: PathBuf,
     /// Print the names and run nothing.
@@ -35,12 +37,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the arguments: `[--place native|v2] [--list] [--jobs N] [WORD]...`.
+    /// Reads the arguments: `[--place native|v2|vm|user]... [--driver cgroupfs|systemd]... [--list] [--jobs N] [WORD]...`.
     pub fn parse() -> Result<Options, Failure> {
         let mut args = std::env::args().skip(1);
         let mut options = Options {
             filters: Vec::new(),
             places: Vec::new(),
+            drivers: Vec::new(),
             program: runtime_program()?,
             list: false,
             child: None,
@@ -59,6 +62,13 @@ impl Options {
                             .ok_or_else(|| Failure::new(format!("no place {name}")))?,
                     );
                 }
+                "--driver" => {
+                    let name = value()?;
+                    options.drivers.push(
+                        Driver::parse(&name)
+                            .ok_or_else(|| Failure::new(format!("no driver {name}")))?,
+                    );
+                }
                 "--list" => options.list = true,
                 "--jobs" => options.jobs = value()?.parse()?,
                 "--child" => options.child = Some((value()?, PathBuf::from(value()?), value()?)),
@@ -66,10 +76,10 @@ impl Options {
             }
         }
         if options.places.is_empty() {
-            options.places.push(Place::Native);
-            if place::has_v1() {
-                options.places.push(Place::V2);
-            }
+            options.places = Place::usual();
+        }
+        if options.drivers.is_empty() {
+            options.drivers.push(Driver::Cgroupfs);
         }
         Ok(options)
     }
@@ -126,18 +136,31 @@ fn run(options: &Options, cases: Vec<Case>) -> Result<i32, Failure> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let mut counts = Counts::default();
     let before = fs::read_to_string("/proc/self/mountinfo")?;
-    let work: Vec<(Place, &Case)> = options
+    let in_guest = place::in_guest();
+    let (there, here): (Vec<Place>, Vec<Place>) = options
         .places
         .iter()
-        .flat_map(|place| chosen.iter().map(|case| (*place, case)))
-        .collect();
+        .partition(|place| place.is_guest() && !in_guest);
+    let mut work: Vec<(Setting, &Case)> = Vec::new();
+    for place in here {
+        for driver in &options.drivers {
+            let driver = *driver;
+            work.extend(chosen.iter().map(|case| (Setting { place, driver }, case)));
+        }
+    }
     run_all(options, &work, &mut counts)?;
+    if !there.is_empty() {
+        guest::run(options, &there, &mut counts)?;
+    }
     if fs::read_to_string("/proc/self/mountinfo")? != before {
         counts
             .failed
             .push("the mounts of the host's own mount namespace changed".to_owned());
     }
     processes::end_descendants();
+    if counts.passed == 0 && counts.failed.is_empty() {
+        counts.failed.push("nothing was run".to_owned());
+    }
     for name in &counts.failed {
         println!("failed: {name}");
     }
@@ -150,11 +173,15 @@ fn run(options: &Options, cases: Vec<Case>) -> Result<i32, Failure> {
     Ok(i32::from(!counts.failed.is_empty()))
 }
 
-#[derive(Default)]
-struct Counts {
-    passed: u32,
-    skipped: u32,
-    failed: Vec<String>,
+/// How the cases ended so far.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Cases that passed.
+    pub passed: u32,
+    /// Cases that cannot run here.
+    pub skipped: u32,
+    /// The others, by what is to be printed of them.
+    pub failed: Vec<String>,
 }
 
 struct Started {
@@ -166,17 +193,21 @@ struct Started {
     since: Instant,
 }
 
-fn run_all(options: &Options, work: &[(Place, &Case)], counts: &mut Counts) -> Result<(), Failure> {
+fn run_all(
+    options: &Options,
+    work: &[(Setting, &Case)],
+    counts: &mut Counts,
+) -> Result<(), Failure> {
     let top = std::env::temp_dir().join(format!("garboard-test-{}", std::process::id()));
     fs::create_dir(&top)?;
     let mut queue = work.iter().enumerate();
     let mut running: Vec<Started> = Vec::new();
     loop {
         while running.len() < options.jobs.max(1) {
-            let Some((number, (place, case))) = queue.next() else {
+            let Some((number, (setting, case))) = queue.next() else {
                 break;
             };
-            running.push(start(options, &top, number, *place, case)?);
+            running.push(start(options, &top, number, *setting, case)?);
         }
         if running.is_empty() {
             break;
@@ -185,7 +216,7 @@ fn run_all(options: &Options, work: &[(Place, &Case)], counts: &mut Counts) -> R
         for mut one in running {
             match one.child.try_wait()? {
                 Some(status) => finish(one, Some(status), counts)?,
-                None if one.since.elapsed() > CASE_DEADLINE => {
+                None if one.since.elapsed() > patience(CASE_DEADLINE) => {
                     let _ = one.child.kill();
                     let _ = one.child.wait();
                     finish(one, None, counts)?;
@@ -196,7 +227,11 @@ fn run_all(options: &Options, work: &[(Place, &Case)], counts: &mut Counts) -> R
         running = still;
         std::thread::sleep(Duration::from_millis(2));
     }
-    fs::remove_dir_all(&top)?;
+    if let Err(error) = fs::remove_dir_all(&top)
+        && nix::unistd::geteuid().is_root()
+    {
+        return Err(error.into());
+    }
     Ok(())
 }
 
@@ -204,7 +239,7 @@ fn start(
     options: &Options,
     top: &Path,
     number: usize,
-    place: Place,
+    setting: Setting,
     case: &Case,
 ) -> Result<Started, Failure> {
     let dir = top.join(number.to_string());
@@ -218,7 +253,8 @@ fn start(
     let mut command = Command::new(std::env::current_exe()?);
     command
         .arg("--place")
-        .arg(place.to_string())
+        .arg(setting.place.to_string())
+        .args(["--driver", setting.driver.name()])
         .arg("--child")
         .arg(&case.name)
         .arg(&dir)
@@ -230,7 +266,7 @@ fn start(
         .stdout(file.try_clone()?)
         .stderr(file);
     Ok(Started {
-        label: format!("{place} {}", case.name),
+        label: format!("{setting} {}", case.name),
         dir,
         token,
         log,
@@ -277,7 +313,10 @@ fn finish(one: Started, status: Option<ExitStatus>, counts: &mut Counts) -> Resu
         }
     }
     cgroups::remove(&one.token)?;
-    fs::remove_dir(&one.dir)?;
+    if fs::remove_dir(&one.dir).is_err() {
+        // An ordinary user's case has no tmpfs of its own; what belongs to its subordinate ids stays until the guest ends.
+        let _ = fs::remove_dir_all(&one.dir);
+    }
     fs::remove_file(&one.log)?;
     Ok(())
 }
@@ -293,7 +332,9 @@ fn end(pid: i32) {
 fn run_child(case: &Case, options: &Options, dir: &Path, token: &str) -> i32 {
     let place = options.places[0];
     let outcome = place::enter(place, dir).and_then(|()| {
-        let test = Test::new(Runtime::new(&options.program, dir), place, dir, token);
+        let mut runtime = Runtime::new(&options.program, dir);
+        runtime.driver = options.drivers[0];
+        let test = Test::new(runtime, place, dir, token);
         let before = Snapshot::take()?;
         let outcome = (case.run)(&test);
         let cleaned = clean(&test, &before, outcome.is_ok());
@@ -320,7 +361,7 @@ fn clean(test: &Test, before: &Snapshot, check: bool) -> Done {
     if !check {
         return Ok(());
     }
-    let until = Instant::now() + Duration::from_secs(1);
+    let until = Instant::now() + patience(Duration::from_secs(1));
     loop {
         let leaks = before.leaks_since(&test.token, &test.runtime.root)?;
         if leaks.is_empty() {

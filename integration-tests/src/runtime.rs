@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::case::Failure;
+use crate::place::{Driver, patience};
 use crate::processes;
 
 /// How long a command may take before it counts as hung.
@@ -33,6 +34,8 @@ pub struct Runtime {
     pub root: PathBuf,
     /// Where outputs are kept.
     pub logs: PathBuf,
+    /// Who makes the cgroups: with systemd, every command gets `--systemd-cgroup`.
+    pub driver: Driver,
 }
 
 /// What a command left: its status and its texts.
@@ -61,6 +64,7 @@ impl Runtime {
             program: program.to_owned(),
             root: dir.join("state"),
             logs: dir.join("logs"),
+            driver: Driver::Cgroupfs,
         }
     }
 
@@ -76,6 +80,9 @@ impl Runtime {
         S: AsRef<OsStr>,
     {
         let mut command = Command::new(&self.program);
+        if self.driver == Driver::Systemd {
+            command.arg("--systemd-cgroup");
+        }
         command
             .arg("--root")
             .arg(&self.root)
@@ -137,6 +144,7 @@ impl Running {
     /// Waits for the end; a command that misses the deadline is killed and the case fails.
     pub fn wait(mut self, deadline: Duration) -> Result<Output, Failure> {
         drop(self.child.stdin.take());
+        let deadline = patience(deadline);
         let until = Instant::now() + deadline;
         let status = loop {
             if let Some(status) = self.child.try_wait()? {

@@ -40,7 +40,7 @@ impl FdSocket {
 
     /// Takes one connection and one message, within ten seconds.
     pub fn receive(&self) -> Result<FdMessage, Failure> {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + crate::place::patience(Duration::from_secs(10));
         let stream = loop {
             match self.listener.accept() {
                 Ok((stream, _)) => break stream,
@@ -56,7 +56,7 @@ impl FdSocket {
             }
         };
         stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(crate::place::patience(Duration::from_secs(10))))?;
         let mut bytes = [0u8; 4096];
         let mut space = nix::cmsg_space!([i32; 8]);
         let (length, raw) = {
@@ -95,7 +95,7 @@ impl NotifySocket {
     /// Listens at `path`.
     pub fn listen(path: &Path) -> Result<NotifySocket, Failure> {
         let socket = UnixDatagram::bind(path)?;
-        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        socket.set_read_timeout(Some(crate::place::patience(Duration::from_secs(10))))?;
         Ok(NotifySocket {
             socket,
             path: path.to_owned(),

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 
 use crate::case::Failure;
+use crate::place::patience;
 use crate::sys;
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -68,7 +69,7 @@ impl Terminal {
 
     /// Waits until `text` shows; it and what came before it are then read.
     pub fn expect(&mut self, text: &str) -> Result<(), Failure> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience(PATIENCE);
         loop {
             if let Some(at) = self.unread.find(text) {
                 self.unread.drain(..at + text.len());
@@ -94,7 +95,7 @@ impl Terminal {
 
     /// Waits for the command to end; its exit status and what was not read yet.
     pub fn end(mut self) -> Result<(Option<i32>, String), Failure> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience(PATIENCE);
         loop {
             if let Some(status) = self.child.try_wait()? {
                 while self.read_some(Instant::now())? {}

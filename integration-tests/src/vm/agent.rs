@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::machine::in_lab;
 use super::session::Request;
 use super::wire::{Frame, Kind};
 use super::{PORT_NAME, PORTS, USER};
@@ -143,6 +144,10 @@ fn open(frame: &Frame, to: &Arc<Mutex<File>>, own: &Path) -> Result<At, Failure>
                 for_root(&command, own)?
             };
             command
+                .env("GARBOARD_TEST_GUEST", "1")
+                .env("GARBOARD_TEST_RUNTIME", in_lab("garboard"))
+                // The guest's own root is a Debian.
+                .env("GARBOARD_TEST_DEBIAN", "/")
                 .envs(environment)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())

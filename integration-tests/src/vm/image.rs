@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::USER;
+use super::{USER, machine, qemu};
 use crate::case::{Done, Failure};
 
 /// What is installed beside Debian's required packages: first what boots, then what tests use.
@@ -41,9 +41,11 @@ const FILES: &[(&str, &str)] = &[
     ("etc/hosts", "127.0.0.1 localhost lab\n"),
     // A fixed one: an empty one would make each boot the first.
     ("etc/machine-id", "6761726f626172642d746573742d766d\n"),
+    ("etc/modules-load.d/lab.conf", "loop\noverlay\ntun\nfuse\n"),
+    // Nothing else is waited for by name, and drivers for what is emulated but not used take seconds to load.
     (
-        "etc/modules-load.d/lab.conf",
-        "virtio_console\nloop\noverlay\ntun\n",
+        "etc/systemd/system/systemd-udev-trigger.service.d/lab.conf",
+        "[Service]\nExecStart=\nExecStart=-/bin/udevadm trigger --action=add --subsystem-match=block --subsystem-match=misc --subsystem-match=net\n",
     ),
     (
         "etc/systemd/journald.conf.d/lab.conf",
@@ -58,10 +60,29 @@ const FILES: &[(&str, &str)] = &[
     (
         "etc/systemd/system/lab.service",
         "[Unit]\nDescription=Runs what the host asks for\nAfter=dbus.service systemd-user-sessions.service\n\
-         [Service]\nExecStartPre=/bin/mkdir -p /lab\nExecStartPre=/bin/mount -t ext4 /dev/vdb /lab\nExecStart=/lab/bin/vm agent\n\
+         [Service]\nExecStart=/bin/sh /usr/local/sbin/lab\n\
          Delegate=yes\nOOMPolicy=continue\nTasksMax=infinity\nLimitNOFILE=65536\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n",
     ),
+    ("usr/local/sbin/lab", LAB_SCRIPT),
 ];
+
+/// What a machine that has come up and waits for its second disk says on its console.
+pub(super) const READY: &str = "the guest waits for its disk";
+
+/// A machine that boots with its programs starts the agent at once; one whose state is to be saved waits until everything is up, and then for the
+/// disk, which it looks at anew each time.
+const LAB_SCRIPT: &str = r#"mkdir -p /lab
+if ! mount -t ext4 /dev/vdb /lab 2>/dev/null; then
+	systemctl is-system-running --wait
+	until [ -e /run/user/1000/systemd/private ]; do sleep 0.2; done
+	su -s /bin/sh tester -c 'XDG_RUNTIME_DIR=/run/user/1000 systemctl --user is-system-running --wait'
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	echo the guest waits for its disk
+	until blockdev --flushbufs /dev/vdb && mount -t ext4 /dev/vdb /lab 2>/dev/null; do sleep 0.05; done
+fi
+exec /lab/bin/vm agent
+"#;
 
 /// Links made in `etc/systemd/system`: what is started, and what would only slow the boot down.
 const LINKS: &[(&str, &str)] = &[
@@ -84,13 +105,20 @@ const LINKS: &[(&str, &str)] = &[
     ("fstrim.timer", "/dev/null"),
     ("getty@tty1.service", "/dev/null"),
     ("serial-getty@ttyS0.service", "/dev/null"),
+    ("modprobe@.service", "/dev/null"),
+    ("sys-kernel-debug.mount", "/dev/null"),
+    ("sys-kernel-tracing.mount", "/dev/null"),
+    ("systemd-random-seed.service", "/dev/null"),
+    ("systemd-remount-fs.service", "/dev/null"),
+    ("systemd-sysusers.service", "/dev/null"),
+    ("systemd-update-utmp-runlevel.service", "/dev/null"),
     ("systemd-update-utmp.service", "/dev/null"),
     ("systemd-pstore.service", "/dev/null"),
 ];
 
 /// The drivers without which there is no root filesystem: an initrd with nothing else boots faster.
 const INITRD: &str = "mkdir -p \"$1/etc/initramfs-tools/conf.d\" && echo MODULES=list >\"$1/etc/initramfs-tools/conf.d/lab\" && \
-    printf 'virtio_pci\\nvirtio_blk\\n' >\"$1/etc/initramfs-tools/modules\"";
+    printf 'virtio_pci\\nvirtio_blk\\nvirtio_console\\n' >\"$1/etc/initramfs-tools/modules\"";
 
 const UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
 
@@ -103,6 +131,19 @@ pub struct Image {
     pub kernel: PathBuf,
     /// Its initrd.
     pub initrd: PathBuf,
+    /// A machine that has come up from it.
+    pub state: PathBuf,
+}
+
+impl Image {
+    fn at(dir: &Path) -> Image {
+        Image {
+            disk: dir.join("disk.img"),
+            kernel: dir.join("vmlinuz"),
+            initrd: dir.join("initrd.img"),
+            state: dir.join("state"),
+        }
+    }
 }
 
 /// The user's cache of this project: `$XDG_CACHE_HOME/garboard`, or `~/.cache/garboard`.
@@ -120,7 +161,7 @@ pub fn cache() -> Result<PathBuf, Failure> {
 /// The image of this recipe. If there is none yet it is made, which takes a minute or two and wants root.
 pub fn get() -> Result<Image, Failure> {
     let cache = cache()?;
-    let dir = cache.join(format!("vm-{:016x}", recipe()));
+    let dir = cache.join(format!("vm-{:016x}", recipe()?));
     if !dir.is_dir() {
         let lock = File::options()
             .append(true)
@@ -141,23 +182,19 @@ pub fn get() -> Result<Image, Failure> {
         remove_unused(&cache)?;
     }
     fs::write(dir.join("used"), "")?;
-    Ok(Image {
-        disk: dir.join("disk.img"),
-        kernel: dir.join("vmlinuz"),
-        initrd: dir.join("initrd.img"),
-    })
+    Ok(Image::at(&dir))
 }
 
 /// A number that is another one for any other recipe.
-fn recipe() -> u64 {
-    let mut text = format!("1 {PACKAGES:?} {INITRD}");
+fn recipe() -> Result<u64, Failure> {
+    let mut text = format!("1 {PACKAGES:?} {INITRD} {}", qemu::version()?);
     text.extend(
         FILES
             .iter()
             .chain(LINKS)
             .flat_map(|(path, text)| [*path, *text]),
     );
-    number(text.as_bytes())
+    Ok(number(text.as_bytes()))
 }
 
 /// FNV-1a: the same from build to build, and not for secrets.
@@ -215,6 +252,10 @@ fn build(dir: &Path) -> Done {
             .arg("4G"),
     )?;
     fs::remove_dir_all(root)?;
+    let boot = dir.join("boot");
+    fs::create_dir(&boot)?;
+    machine::save(&boot, &Image::at(dir))?;
+    fs::remove_dir_all(boot)?;
     Ok(())
 }
 

@@ -3,26 +3,26 @@
 //! What the guest writes to its disks is thrown away with it, so any number of machines share one image.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::LAB;
 use super::image::{self, Image};
+use super::qemu::{self, Launch};
 use super::session::{Request, Session};
-use super::{LAB, PORT_NAME, PORTS};
 use crate::case::{Done, Failure};
 
 /// How long a guest may take until it answers; 15 s are usual, and other machines may be busy on the same cores.
 const BOOT: Duration = Duration::from_secs(240);
+/// The memory, in MiB, of the machine whose state is saved with the image. With another a machine boots.
+pub const MEMORY: u32 = 2048;
+/// The size of the second disk.
+const LAB_BYTES: u64 = 1 << 30;
 const IDLE: Duration = Duration::from_secs(3600);
-
-const KERNEL: &str = "root=/dev/vda rw console=ttyS0 quiet loglevel=4 systemd.show_status=0 mitigations=off apparmor=1 security=apparmor \
-    random.trust_cpu=on panic=-1";
 
 /// What a machine is given.
 #[derive(Debug, Clone)]
@@ -47,6 +47,16 @@ pub fn directory(name: &str) -> Result<PathBuf, Failure> {
     Ok(image::cache()?.join("run").join(name))
 }
 
+/// Removes the directories of machines whose keepers were killed. One that is just being made has no lock to look at yet.
+fn remove_dead(all: &Path) -> Done {
+    for entry in fs::read_dir(all).into_iter().flatten().flatten() {
+        if entry.path().join("alive").is_file() && !is_alive(&entry.path()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether somebody runs a machine at `dir`.
 pub fn is_alive(dir: &Path) -> bool {
     File::options()
@@ -62,6 +72,7 @@ impl Machine {
         if is_alive(dir) {
             return Err(Failure::new("the machine runs already"));
         }
+        remove_dead(dir.parent().unwrap_or(dir))?;
         if dir.is_dir() {
             fs::remove_dir_all(dir)?;
         }
@@ -76,7 +87,15 @@ impl Machine {
         let lab = lab_disk(dir, &options.runtime)?;
         let mut machine = Machine {
             dir: dir.to_owned(),
-            qemu: qemu(dir, &image, &lab, options.memory)?,
+            qemu: Launch {
+                dir,
+                image: &image,
+                lab: &lab,
+                memory: options.memory,
+                keep_writes: false,
+                state: (options.memory == MEMORY).then_some(image.state.as_path()),
+            }
+            .spawn()?,
             _alive: alive,
         };
         machine.await_answer()?;
@@ -91,13 +110,16 @@ impl Machine {
             }
             if self.dir.join("port0").try_exists()? {
                 break Session::open(&self.dir, until).and_then(|session| {
+                    // A saved state has the clock of its day.
+                    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+                    let now = format!("@{}.{:03}", now.as_secs(), now.subsec_millis());
                     let request = Request::Run {
-                        command: vec!["true".to_owned()],
+                        command: ["date", "--set", &now].map(str::to_owned).to_vec(),
                         as_user: false,
                         environment: Vec::new(),
                     };
                     let (mut out, mut err) = (std::io::sink(), std::io::sink());
-                    session.call(&request, std::io::empty(), &mut out, &mut err, Some(until))
+                    session.call(&request, std::io::empty(), &mut out, &mut err, Some(BOOT))
                 });
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -107,7 +129,7 @@ impl Machine {
                 fs::write(self.dir.join("ready"), "")?;
                 Ok(())
             }
-            Ok(status) => Err(Failure::new(format!("the guest cannot run true: {status}"))),
+            Ok(status) => Err(Failure::new(format!("the guest cannot run date: {status}"))),
             Err(failure) => Err(Failure::new(format!(
                 "{failure}\n{}",
                 console_tail(&self.dir)
@@ -147,11 +169,7 @@ pub fn stop(dir: &Path) -> Done {
     if !is_alive(dir) {
         return Err(Failure::new("no machine runs"));
     }
-    let mut monitor = UnixStream::connect(dir.join("monitor"))?;
-    monitor.set_read_timeout(Some(Duration::from_secs(10)))?;
-    monitor.write_all(b"quit\n")?;
-    // It reads nothing from one who has gone already.
-    let _ = monitor.read_to_end(&mut Vec::new());
+    qemu::tell(dir, "quit")?;
     let until = Instant::now() + Duration::from_secs(10);
     while is_alive(dir) {
         if Instant::now() > until {
@@ -162,12 +180,60 @@ pub fn stop(dir: &Path) -> Done {
     Ok(())
 }
 
-/// The last lines of the guest's console.
+/// Boots an image that is being made, in the empty directory `dir`, with a second disk that is empty yet, and saves the state in which it waits for one.
+pub fn save(dir: &Path, image: &Image) -> Done {
+    let lab = dir.join("lab.img");
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&lab)?
+        .set_len(LAB_BYTES)?;
+    let mut qemu = Launch {
+        dir,
+        image,
+        lab: &lab,
+        memory: MEMORY,
+        keep_writes: true,
+        state: None,
+    }
+    .spawn()?;
+    let saved = await_ready(dir, &mut qemu).and_then(|()| {
+        qemu::tell(dir, "migrate_set_parameter max-bandwidth 10G")?;
+        let target = image.state.display();
+        qemu::tell(dir, &format!("migrate \"exec:cat > '{target}'\""))?;
+        qemu::tell(dir, "quit")
+    });
+    if saved.is_err() {
+        let _ = qemu.kill();
+    }
+    qemu.wait()?;
+    saved.map_err(|failure| Failure::new(format!("{failure}\n{}", console_tail(dir))))
+}
+
+fn await_ready(dir: &Path, qemu: &mut Child) -> Done {
+    let until = Instant::now() + BOOT;
+    while !console_tail(dir).contains(image::READY) {
+        if let Some(status) = qemu.try_wait()? {
+            return Err(Failure::new(format!("qemu has ended: {status}")));
+        }
+        if Instant::now() > until {
+            return Err(Failure::new("the guest does not come up"));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// The last lines of the guest's console, and what qemu says.
 pub fn console_tail(dir: &Path) -> String {
-    let text = fs::read(dir.join("console.log")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
+    let mut lines = Vec::new();
+    for file in ["console.log", "qemu.log"] {
+        let text = fs::read(dir.join(file)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines.split_off(lines.len().saturating_sub(30)).join("\n")
 }
 
 /// A disk with the programs beside this one, and the runtime. They are stripped: the guest copies them often.
@@ -195,7 +261,7 @@ fn lab_disk(dir: &Path, runtime: &Path) -> Result<PathBuf, Failure> {
             .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"])
             .arg(&staging)
             .arg(&disk)
-            .arg("1G"),
+            .arg(format!("{}", LAB_BYTES / 1024)),
     )?;
     fs::remove_dir_all(staging)?;
     Ok(disk)
@@ -216,72 +282,6 @@ pub fn stripped(path: &Path, copy: &Path) -> Result<File, Failure> {
     // Held by its descriptor.
     let _ = fs::remove_file(&copy);
     Ok(opened)
-}
-
-fn qemu(dir: &Path, image: &Image, lab: &Path, memory: u32) -> Result<Child, Failure> {
-    let mut command = Command::new("qemu-system-x86_64");
-    command
-        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-        .args(["-machine", "q35", "-cpu", "max", "-smp", "2"])
-        .args(["-accel", "tcg,thread=multi,tb-size=256"])
-        .args(["-m", &format!("{memory}M")])
-        .args(["-display", "none", "-vga", "none"])
-        .arg("-kernel")
-        .arg(&image.kernel)
-        .arg("-initrd")
-        .arg(&image.initrd)
-        .args(["-append", KERNEL])
-        .args(["-serial", &format!("file:{}/console.log", dir.display())])
-        .args([
-            "-monitor",
-            &format!("unix:{}/monitor,server=on,wait=off", dir.display()),
-        ])
-        .args(["-device", "virtio-rng-pci"]);
-    for (number, disk) in [&image.disk, &lab.to_owned()].into_iter().enumerate() {
-        command
-            .args([
-                "-drive",
-                &format!(
-                    "id=disk{number},file={},if=none,format=raw,snapshot=on,cache=unsafe",
-                    disk.display()
-                ),
-            ])
-            .args(["-device", &format!("virtio-blk-pci,drive=disk{number}")]);
-    }
-    command.args([
-        "-device",
-        &format!("virtio-serial-pci,max_ports={}", PORTS + 1),
-    ]);
-    for port in 0..PORTS {
-        command
-            .args([
-                "-chardev",
-                &format!(
-                    "socket,id=port{port},path={}/port{port},server=on,wait=off",
-                    dir.display()
-                ),
-            ])
-            .args([
-                "-device",
-                &format!("virtserialport,chardev=port{port},name={PORT_NAME}{port}"),
-            ]);
-    }
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .open(dir.join("console.log"))?;
-    command
-        // Where qemu puts what the guest writes to its disks.
-        .env("TMPDIR", dir)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    crate::sys::die_with_parent(&mut command);
-    command.spawn().map_err(|error| {
-        Failure::new(format!(
-            "qemu-system-x86_64: {error}: `make packages` installs it"
-        ))
-    })
 }
 
 /// Where the guest has a program of the second disk.

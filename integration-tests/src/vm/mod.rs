@@ -1,7 +1,8 @@
 //! A virtual machine to test in: Debian with systemd, cgroup v2 with every controller, AppArmor and all capabilities, which the machine at hand may lack.
 //!
-//! [`image`] builds the disk once, into the user's cache. [`machine`] boots it in software emulation (KVM is not wanted), with the disk as a
-//! throwaway snapshot and a second disk that holds this build's programs. [`agent`] is the program that the guest's systemd starts from that
+//! [`image`] builds the disk once, into the user's cache, boots it, and saves the state of the machine that has come up. [`machine`] goes on from
+//! that state in software emulation (KVM is not wanted), with the disk as a throwaway snapshot and a second disk that holds this build's programs.
+//! [`agent`] is the program that the guest's systemd starts from that
 //! second disk; [`session`] is its caller on the host. The two talk over virtio-serial ports in the frames of [`wire`]: no network, no keys, no
 //! port numbers that two users could want at once, and it works before and without anything but the kernel and systemd in the guest.
 //!
@@ -11,6 +12,7 @@
 pub mod agent;
 pub mod image;
 pub mod machine;
+pub mod qemu;
 pub mod session;
 pub mod wire;
 

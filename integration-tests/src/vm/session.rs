@@ -106,14 +106,14 @@ impl Session {
         (0..PORTS).any(|port| matches!(lock_port(dir, port), Ok(None)))
     }
 
-    /// Carries the call out: `input` is given to it, `output` and `errors` are what it says. Its status, or a failure if it is not over by `until`.
+    /// Carries the call out: `input` is given to it, `output` and `errors` are what it says. Its status, or a failure if nothing comes for as long as `silence`.
     pub fn call(
         self,
         request: &Request,
         mut input: impl Read + Send + 'static,
         output: &mut dyn Write,
         errors: &mut dyn Write,
-        until: Option<Instant>,
+        silence: Option<Duration>,
     ) -> Result<i32, Failure> {
         let number = self.number;
         let mut to = self.stream.try_clone()?;
@@ -137,13 +137,15 @@ impl Session {
             }
         });
         loop {
-            let left = until.map_or(Duration::from_secs(1 << 20), |until| {
-                until.saturating_duration_since(Instant::now())
-            });
-            let frame = receiver.recv_timeout(left).map_err(|error| match error {
-                mpsc::RecvTimeoutError::Timeout => Failure::new("the deadline has passed"),
-                mpsc::RecvTimeoutError::Disconnected => Failure::new("the machine has ended"),
-            })?;
+            let patience = silence.unwrap_or(Duration::from_secs(1 << 20));
+            let frame = receiver
+                .recv_timeout(patience)
+                .map_err(|error| match error {
+                    mpsc::RecvTimeoutError::Timeout => {
+                        Failure::new(format!("the guest has said nothing for {patience:?}"))
+                    }
+                    mpsc::RecvTimeoutError::Disconnected => Failure::new("the machine has ended"),
+                })?;
             if frame.session != number {
                 continue;
             }

@@ -77,7 +77,7 @@ fn exec_joins_every_namespace_and_the_cgroup(t: &Test) -> Done {
         .into_iter()
         .find(|one| processes::command_line(one.pid) == "sleep 1003");
     let other = found.ok_or_else(|| Failure::new("no sleep 1003"))?.pid;
-    for controller in if t.place == garboard_integration_tests::place::Place::V2 {
+    for controller in if t.place.is_unified() {
         vec![""]
     } else {
         vec!["", "memory", "devices", "pids"]
@@ -397,7 +397,7 @@ fn freezer(t: &Test, c: &Container<'_>) -> Result<(PathBuf, &'static str, &'stat
             .map(|dir| dir.join(file))
             .find(|path| path.is_file())
     };
-    if t.place == garboard_integration_tests::place::Place::V2 {
+    if t.place.is_unified() {
         return find("cgroup.freeze")
             .map(|file| (file, "1", "0"))
             .ok_or_else(|| Failure::new("no cgroup.freeze"));

@@ -283,11 +283,7 @@ fn the_cgroup_is_where_cgroups_path_says(t: &Test) -> Done {
     let c = t.container(&Bundle::sleeper())?;
     c.create()?;
     let wanted = format!("/{}/{}", t.token, c.id);
-    let controller = if t.place == garboard_integration_tests::place::Place::V2 {
-        ""
-    } else {
-        "devices"
-    };
+    let controller = if t.place.is_unified() { "" } else { "devices" };
     assert_eq!(
         cgroups::of_process(c.pid()?, controller)?,
         Path::new(&wanted)
@@ -301,9 +297,9 @@ fn a_cgroup_with_foreign_processes_is_refused(t: &Test) -> Done {
     t.not_for_runc("1.1 warns only")?;
     let c = t.container(&Bundle::sleeper())?;
     let top = cgroups::hierarchies()?;
-    let top = top.iter().find(|top| {
-        top.ends_with("devices") || t.place == garboard_integration_tests::place::Place::V2
-    });
+    let top = top
+        .iter()
+        .find(|top| top.ends_with("devices") || t.place.is_unified());
     let Some(top) = top else {
         return Err(Failure::skip("no hierarchy to put a process in"));
     };

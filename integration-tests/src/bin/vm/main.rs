@@ -45,7 +45,7 @@ impl Arguments {
         let mut parsed = Arguments {
             verb: String::new(),
             rest: Vec::new(),
-            memory: 2048,
+            memory: machine::MEMORY,
             as_user: false,
             environment: Vec::new(),
         };

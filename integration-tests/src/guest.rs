@@ -1,0 +1,136 @@
+//! Runs the suite in the virtual machine and brings the results back: each line as it comes, and the counts.
+//!
+//! The program that runs there is this very one, put on the guest's second disk. A guest that says nothing for minutes, that ends early, or whose
+//! suite ends without a count, is a failure.
+
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use crate::case::{Done, Failure};
+use crate::place::Place;
+use crate::runner::{Counts, Options};
+use crate::vm::machine::{self, Machine};
+use crate::vm::session::{Request, Session};
+
+/// Longer than any case may take there.
+const SILENCE: Duration = Duration::from_secs(700);
+
+/// Boots a machine and runs the cases that `options` chooses at these places of it.
+pub fn run(options: &Options, places: &[Place], counts: &mut Counts) -> Done {
+    let dir = machine::directory(&format!("suite-{}", std::process::id()))?;
+    let since = std::time::Instant::now();
+    let machine = Machine::start(
+        &dir,
+        &machine::Options {
+            memory: machine::MEMORY,
+            runtime: options.program.clone(),
+        },
+    )?;
+    println!("the guest is up after {} s", since.elapsed().as_secs());
+    for place in places {
+        if let Err(failure) = run_at(&machine, options, *place, counts) {
+            println!("{failure}\n{}", machine::console_tail(&machine.dir));
+            counts.failed.push(format!("{place}: {failure}"));
+        }
+    }
+    Ok(())
+}
+
+fn run_at(machine: &Machine, options: &Options, place: Place, counts: &mut Counts) -> Done {
+    let mut command = vec![machine::in_lab("suite")];
+    command.extend(["--place".to_owned(), place.to_string()]);
+    command.extend(["--jobs".to_owned(), options.jobs.to_string()]);
+    for driver in &options.drivers {
+        command.extend(["--driver".to_owned(), driver.name().to_owned()]);
+    }
+    command.extend(options.filters.iter().cloned());
+    let request = Request::Run {
+        command,
+        as_user: place == Place::User,
+        environment: Vec::new(),
+    };
+    let mut lines = Lines::default();
+    let status = Session::open(&machine.dir, std::time::Instant::now())?.call(
+        &request,
+        std::io::empty(),
+        &mut lines,
+        &mut std::io::stderr(),
+        Some(SILENCE),
+    )?;
+    let (passed, failed, skipped) = lines.counts.ok_or_else(|| {
+        Failure::new(format!("the suite in the guest ended early, with {status}"))
+    })?;
+    if failed != lines.failed.len() || (status == 0) != lines.failed.is_empty() {
+        return Err(Failure::new(format!(
+            "the suite in the guest ended with {status} and told of {} failures, not {failed}",
+            lines.failed.len()
+        )));
+    }
+    counts.passed += passed;
+    counts.skipped += skipped;
+    counts.failed.append(&mut lines.failed);
+    Ok(())
+}
+
+/// Hands lines on to stdout, and keeps what the closing ones say.
+#[derive(Debug, Default)]
+struct Lines {
+    begun: Vec<u8>,
+    failed: Vec<String>,
+    counts: Option<(u32, usize, u32)>,
+}
+
+impl Lines {
+    fn line(&mut self, line: &str) -> std::io::Result<()> {
+        if let Some(name) = line.strip_prefix("failed: ") {
+            self.failed.push(name.to_owned());
+            return Ok(());
+        }
+        if let Some(counts) = parse_counts(line) {
+            self.counts = Some(counts);
+            return Ok(());
+        }
+        writeln!(stdout(), "{line}")
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.begun.extend(bytes);
+        while let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.begun.drain(..=end).collect();
+            self.line(String::from_utf8_lossy(&line).trim_end_matches('\n'))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        stdout().flush()
+    }
+}
+
+/// `N passed, N failed, N skipped`.
+fn parse_counts(line: &str) -> Option<(u32, usize, u32)> {
+    let mut parts = line.split(", ");
+    let passed = parts.next()?.strip_suffix(" passed")?.parse().ok()?;
+    let failed = parts.next()?.strip_suffix(" failed")?.parse().ok()?;
+    let skipped = parts.next()?.strip_suffix(" skipped")?.parse().ok()?;
+    parts.next().is_none().then_some((passed, failed, skipped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_lines_are_understood() {
+        let mut lines = Lines::default();
+        lines
+            .write_all(b"failed: vm a::b\n3 passed, 1 fai")
+            .unwrap();
+        assert_eq!(lines.counts, None);
+        lines.write_all(b"led, 2 skipped\n").unwrap();
+        assert_eq!(lines.counts, Some((3, 1, 2)));
+        assert_eq!(lines.failed, ["vm a::b"]);
+    }
+}
