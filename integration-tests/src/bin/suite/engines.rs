@@ -228,7 +228,7 @@ fn has_the_mounts(t: &Test, c: &Container<'_>, bundle: &Bundle, seen: &Report) -
         let destination = mount["destination"].as_str().unwrap_or("");
         // runc 1.1 leaves the tmpfs of the hierarchies writable.
         let known = t.runtime.is_runc() && mount["type"] == "cgroup";
-        if t.place == place::Place::Native && !known {
+        if !t.place.is_unified() && !known {
             let found = seen.mount(destination)?;
             let options = mount["options"].as_array().cloned().unwrap_or_default();
             for flag in ["ro", "nosuid", "nodev", "noexec"] {

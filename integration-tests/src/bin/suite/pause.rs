@@ -9,7 +9,6 @@ use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
 use garboard_integration_tests::container::{Container, wait_until};
 use garboard_integration_tests::hung::HungMount;
-use garboard_integration_tests::place::Place;
 use garboard_integration_tests::{cases, cgroups, processes};
 
 pub fn cases() -> Vec<Case> {
@@ -28,9 +27,10 @@ pub fn cases() -> Vec<Case> {
 
 /// The file that freezes the container, and the words for frozen and thawed.
 fn freezer(t: &Test, id: &str) -> Result<(PathBuf, &'static str, &'static str), Failure> {
-    let (file, frozen, thawed) = match t.place {
-        Place::V2 => ("cgroup.freeze", "1", "0"),
-        Place::Native => ("freezer.state", "FROZEN", "THAWED"),
+    let (file, frozen, thawed) = if t.place.is_unified() {
+        ("cgroup.freeze", "1", "0")
+    } else {
+        ("freezer.state", "FROZEN", "THAWED")
     };
     let mut dirs = cgroups::named(id)?
         .into_iter()
