@@ -6,6 +6,8 @@
  *   floor exec PID CGROUP CMD [ARG]...   join the namespaces and the cgroup of PID, exec, wait
  *   floor hold MEMORY_CGROUP ROOTFS      the namespaces and mounts of `run`, made inside a v1 memory cgroup, held by a sleeping process
  *                                        whose pid is printed; ends it with SIGKILL
+ *   floor limits COUNT DIR... [-- [FILE VALUE]...]
+ *                                        COUNT times: makes the cgroup directories, writes each value, removes the directories
  *   floor rss CMD [ARG]...               run CMD and print its peak resident set in kB (asked from a small process: a child begins with
  *                                        its parent's peak)
  *
@@ -254,6 +256,27 @@ static int hold(char **argv)
 	return 0;
 }
 
+static int limits(char **argv)
+{
+	char **dirs = argv + 1, **end = dirs;
+	while (*end && strcmp(*end, "--"))
+		end++;
+	for (int left = atoi(argv[0]); left > 0; left--) {
+		for (char **dir = dirs; dir < end; dir++)
+			TRY(mkdir(*dir, 0755));
+		for (char **at = *end ? end + 1 : end; at[0] && at[1]; at += 2) {
+			int fd = open(at[0], O_WRONLY | O_CLOEXEC);
+			TRY(fd);
+			if (write(fd, at[1], strlen(at[1])) < 0)
+				fail(at[0]);
+			close(fd);
+		}
+		for (char **dir = dirs; dir < end; dir++)
+			TRY(rmdir(*dir));
+	}
+	return 0;
+}
+
 static int rss(char **argv)
 {
 	struct rusage usage;
@@ -277,8 +300,10 @@ int main(int argc, char **argv)
 		return join(argv + 2);
 	if (argc > 3 && !strcmp(argv[1], "hold"))
 		return hold(argv + 2);
+	if (argc > 3 && !strcmp(argv[1], "limits"))
+		return limits(argv + 2);
 	if (argc > 2 && !strcmp(argv[1], "rss"))
 		return rss(argv + 2);
-	fputs("usage: floor run ROOTFS CMD... | exec PID CGROUP CMD... | hold CGROUP ROOTFS | rss CMD...\n", stderr);
+	fputs("usage: floor run ROOTFS CMD... | exec PID CGROUP CMD... | hold CGROUP ROOTFS | limits COUNT DIR... | rss CMD...\n", stderr);
 	return 2;
 }

@@ -3,7 +3,7 @@
 use garboard_integration_tests::case::Failure;
 use garboard_integration_tests::place::Place;
 
-use crate::{Bench, cost, time};
+use crate::{Bench, cost, limits, time};
 
 /// One row.
 #[derive(Debug)]
@@ -63,6 +63,33 @@ pub fn all() -> Vec<Figure> {
             (0.35, 0.2),
             time::three_commands,
         ),
+        row(
+            "run with limits, less the bare writes / without, v2 view",
+            V2,
+            (1.15, 1.05),
+            limits::run_with_limits,
+        ),
+        row(
+            "run with limits, less the bare writes / without, v1",
+            Native,
+            (1.15, 1.05),
+            limits::run_with_limits,
+        ),
+        row(
+            "create with limits / runc, v1",
+            Native,
+            (0.35, 0.2),
+            limits::create,
+        ),
+        row(
+            "update of three limits / runc, v1",
+            Native,
+            (0.35, 0.2),
+            limits::update,
+        ),
+        row("pause / runc", V2, (0.35, 0.2), limits::pause),
+        row("resume / runc", V2, (0.35, 0.2), limits::resume),
+        row("pause / runc, v1", Native, (0.35, 0.2), limits::pause),
         row("exec of /bin/true / floor", V2, (2.0, 1.5), time::exec),
         row("peak RSS of run, MB", V2, (4.0, 2.0), cost::peak_rss),
         row(

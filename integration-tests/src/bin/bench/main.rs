@@ -6,6 +6,7 @@
 
 mod cost;
 mod figures;
+mod limits;
 mod time;
 
 use std::path::PathBuf;

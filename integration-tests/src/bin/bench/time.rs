@@ -12,28 +12,39 @@ use serde_json::{Value, json};
 
 use crate::Bench;
 
-fn median(mut times: Vec<f64>) -> f64 {
+pub(crate) fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Runs two commands by turns in many short calls of hyperfine, `runs` of each in all, and gives the ratio of the second to the first: the
 /// median of the calls' own ratios of medians, so that whatever else the machine does meanwhile meets both alike.
-fn ratio(bench: &Bench, commands: &[String; 2], runs: u32, spaced: bool) -> Result<f64, Failure> {
+pub(crate) fn ratio(
+    bench: &Bench,
+    commands: &[String; 2],
+    runs: u32,
+    spaced: bool,
+) -> Result<f64, Failure> {
+    combined(bench, commands, runs, spaced, |medians| {
+        medians[1] / medians[0]
+    })
+}
+
+/// The same for any number of commands, and what `combine` makes of the medians of one call.
+pub(crate) fn combined(
+    bench: &Bench,
+    commands: &[String],
+    runs: u32,
+    spaced: bool,
+    combine: impl Fn(&[f64]) -> f64,
+) -> Result<f64, Failure> {
     const EACH: u32 = 10;
     let report = bench.test.dir.join("hyperfine.json");
-    let (mut times, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
+    let (mut times, mut results) = (vec![Vec::new(); commands.len()], Vec::new());
     for _ in 0..(runs / EACH).max(1) {
         let mut command = Command::new("hyperfine");
-        command.args([
-            "-N",
-            "--style",
-            "none",
-            "--warmup",
-            "2",
-            "--runs",
-            &EACH.to_string(),
-        ]);
+        command.args(["-N", "--style", "none", "--warmup", "2"]);
+        command.args(["--runs", &EACH.to_string()]);
         command.arg("--export-json").arg(&report);
         if spaced {
             command.args(["--prepare", "sleep 0.3"]);
@@ -43,27 +54,37 @@ fn ratio(bench: &Bench, commands: &[String; 2], runs: u32, spaced: bool) -> Resu
             let text = String::from_utf8_lossy(&output.stderr);
             return Err(Failure::new(format!("hyperfine: {}", text.trim())));
         }
-        let results: Value = serde_json::from_slice(&std::fs::read(&report)?)?;
-        let of = |at: usize| -> Vec<f64> {
-            let times = results["results"][at]["times"].as_array();
-            times
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_f64)
-                .collect()
-        };
-        ratios.push(median(of(1)) / median(of(0)));
-        times[0].extend(of(0));
-        times[1].extend(of(1));
+        let of_call = times_of(&std::fs::read(&report)?)?;
+        let medians: Vec<f64> = of_call.iter().cloned().map(median).collect();
+        results.push(combine(&medians));
+        for (all, new) in times.iter_mut().zip(of_call) {
+            all.extend(new);
+        }
     }
-    let shown = times
+    let shown: Vec<String> = times
+        .into_iter()
         .map(|times| format!("{:.2}", median(times) * 1000.0))
-        .join(", ");
-    println!("    medians in ms: {shown}");
-    Ok(median(ratios))
+        .collect();
+    println!("    medians in ms: {}", shown.join(", "));
+    Ok(median(results))
 }
 
-fn words(program: &Path, args: &[&str]) -> String {
+/// The times of each command in a report of hyperfine.
+fn times_of(report: &[u8]) -> Result<Vec<Vec<f64>>, Failure> {
+    let report: Value = serde_json::from_slice(report)?;
+    let results = report["results"].as_array();
+    Ok(results
+        .into_iter()
+        .flatten()
+        .map(|result| {
+            let times = result["times"].as_array();
+            let times = times.into_iter().flatten();
+            times.filter_map(Value::as_f64).collect()
+        })
+        .collect())
+}
+
+pub(crate) fn words(program: &Path, args: &[&str]) -> String {
     let quoted = args
         .iter()
         .map(|arg| format!("'{arg}'"))
@@ -145,7 +166,7 @@ fn wait_for_the_end(program: &Path, root: &Path, id: &str) -> Result<(), Failure
     })
 }
 
-fn quiet(program: &Path, root: &Path, args: &[&str]) -> Result<(), Failure> {
+pub(crate) fn quiet(program: &Path, root: &Path, args: &[&str]) -> Result<(), Failure> {
     // A file would be cheaper than a pipe, but /dev/null is what the container may keep.
     let mut command = Command::new(program);
     command
