@@ -16,6 +16,7 @@ pub mod needs;
 pub mod place;
 pub mod probe;
 pub mod processes;
+pub mod resources;
 pub mod rootfs;
 pub mod runner;
 pub mod runtime;

@@ -95,6 +95,9 @@ impl Cgroup {
                 Ok(directory) => cgroup.directories.push(directory),
                 Err(directory::CreateError::Refused(refused))
                     if plan.tolerant && no_privilege(refused.errno) => {}
+                Err(directory::CreateError::Refused(refused)) if no_privilege(refused.errno) => {
+                    return Err(limits::blame(refused, &plan.limits).into());
+                }
                 Err(error) => return Err(error.into()),
             }
         }

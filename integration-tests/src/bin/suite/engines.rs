@@ -1,7 +1,7 @@
 //! What engines really write: the config.json files of Docker, containerd, Podman and Buildah go through a whole life.
 //!
-//! The fixtures were captured by `engines/capture.sh`; what belonged to that machine is a placeholder. Keys that a later issue brings
-//! (seccomp, resources other than devices) are taken out here, not in the files.
+//! The fixtures were captured by `engines/capture.sh`; what belonged to that machine is a placeholder. What a later issue brings (seccomp)
+//! and limits whose controllers are not here are taken out here, not in the files.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -9,6 +9,7 @@ use std::path::Path;
 
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
+use garboard_integration_tests::cgroups;
 use garboard_integration_tests::container::{Container, wait_until};
 use garboard_integration_tests::probe::Report;
 use garboard_integration_tests::sockets::FdSocket;
@@ -115,8 +116,11 @@ fn instantiated(t: &Test, text: &str) -> Result<Bundle, Failure> {
             hook["path"] = json!("/bin/true");
         }
     }
-    let devices = bundle.config["linux"]["resources"]["devices"].clone();
-    bundle.config["linux"]["resources"] = json!({"devices": devices});
+    for (key, controller) in [("memory", "memory"), ("cpu", "cpu"), ("pids", "pids")] {
+        if cgroups::version_of(controller)?.is_none() {
+            bundle = bundle.without(&format!("/linux/resources/{key}"));
+        }
+    }
     Ok(bundle
         .without("/linux/seccomp")
         .without("/linux/cgroupsPath")

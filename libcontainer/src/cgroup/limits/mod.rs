@@ -16,6 +16,7 @@ use std::borrow::Cow;
 
 use crate::Pointer;
 use crate::config::{ConfigErrors, Resources};
+use crate::error::Refused;
 
 pub(super) use apply::apply;
 pub use machine::check as check_machine;
@@ -93,6 +94,19 @@ pub fn without_effect(version: Version, resources: &Resources, origin: Origin) -
             .map(|key| origin.pointer(key))
             .collect(),
     }
+}
+
+/// A cgroup that this user may not make is done without unless there are limits: then the first of them is what asks for it.
+pub(super) fn blame(mut refused: Refused, steps: &[Step]) -> Refused {
+    if let Some(write) = steps.iter().flat_map(Step::writes).next() {
+        refused.pointer = Some(write.at.clone());
+        refused.hint = Some(
+            "limits need a cgroup that this user may make: below one that is delegated (systemd-run --user --scope -p Delegate=yes), \
+             as linux.cgroupsPath names it; without limits none is needed"
+                .to_owned(),
+        );
+    }
+    refused
 }
 
 /// Steps that are being planned.
@@ -203,5 +217,7 @@ fn flag(key: &[&str]) -> Option<&'static str> {
     })
 }
 
+#[cfg(test)]
+mod random_tests;
 #[cfg(test)]
 mod tests;
