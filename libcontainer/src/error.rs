@@ -49,6 +49,12 @@ impl Pointer {
         Pointer(Cow::Owned(format!("{}/{index}", self.0)))
     }
 
+    /// What the RFC 6901 pointer `below` names, from this place on.
+    #[must_use]
+    pub(crate) fn join(&self, below: &str) -> Pointer {
+        Pointer(Cow::Owned(format!("{}{below}", self.0)))
+    }
+
     /// The text, document name included.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -15,7 +15,7 @@ use rustix::net::{
     SocketFlags, SocketType, connect, sendmsg, socket_with,
 };
 
-use crate::error::{Error, Refused};
+use crate::error::{Error, Pointer, Refused};
 use crate::request::Console;
 use crate::state::write_pid_file;
 
@@ -41,10 +41,10 @@ impl Outputs<'_> {
         pid: i32,
     ) -> Result<(), Error> {
         if let (Console::Socket(path), Some(master)) = (self.console, master) {
-            send(path, &terminal_name(master)?, master)?;
+            send(path, &terminal_name(master)?, master, None)?;
         }
         if let Some(path) = self.pidfd_socket {
-            send(path, self.pidfd_payload, pidfd)?;
+            send(path, self.pidfd_payload, pidfd, None)?;
         }
         match self.pid_file {
             Some(path) => write_pid_file(path, pid),
@@ -53,8 +53,20 @@ impl Outputs<'_> {
     }
 }
 
-/// Sends `fd` with `payload` to the stream socket at `path`.
-fn send(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error> {
+/// Sends `fd` with `payload` to the stream socket at `path`, which the input names at `at`.
+pub fn send(
+    path: &Path,
+    payload: &[u8],
+    fd: BorrowedFd<'_>,
+    at: Option<&Pointer>,
+) -> Result<(), Error> {
+    send_to(path, payload, fd).map_err(|refused| match at {
+        Some(at) => refused.at(at.clone()).into(),
+        None => refused.into(),
+    })
+}
+
+fn send_to(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Refused> {
     let refused = |call: &'static str| move |errno| Refused::new(call, path, errno);
     let socket = socket_with(
         AddressFamily::UNIX,
@@ -82,7 +94,7 @@ fn send(path: &Path, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error> {
 }
 
 /// Connects to the socket at `path`, which may be longer than an address.
-pub fn connect_to(socket: impl AsFd, path: &Path) -> Result<(), Error> {
+pub fn connect_to(socket: impl AsFd, path: &Path) -> Result<(), Refused> {
     let refused = |call: &'static str| move |errno| Refused::new(call, path, errno);
     let directory;
     let address = match SocketAddrUnix::new(path) {
@@ -97,7 +109,7 @@ pub fn connect_to(socket: impl AsFd, path: &Path) -> Result<(), Error> {
             SocketAddrUnix::new(&short).map_err(refused("connect"))?
         }
     };
-    connect(socket, &address).map_err(|errno| refused("connect")(errno).into())
+    connect(socket, &address).map_err(refused("connect"))
 }
 
 fn open_parent(path: &Path) -> rustix::io::Result<rustix::fd::OwnedFd> {

@@ -101,6 +101,7 @@ mod notify;
 mod plan;
 mod request;
 mod runtime;
+mod seccomp;
 mod sys;
 
 // Public for our own tests only, which look at a cgroup or a record from the outside: no part of the interface.

@@ -166,11 +166,12 @@ impl Findings {
         });
     }
 
-    pub(super) fn unsupported(&mut self, at: &Place<'_>, message: impl Into<String>) {
+    /// The same further down: `below` is an RFC 6901 pointer from `at` on.
+    pub(super) fn error_below(&mut self, at: &Place<'_>, below: &str, message: impl Into<String>) {
         self.errors.push(ConfigError {
-            pointer: at.pointer(),
+            pointer: at.pointer().join(below),
             message: message.into(),
-            unsupported: true,
+            unsupported: false,
         });
     }
 

@@ -177,7 +177,7 @@ mod tests {
             document["linux"]["capabilities"].as_array().map(Vec::len),
             Some(41)
         );
-        assert_eq!(document["linux"]["seccomp"], json!({"enabled": false}));
+        assert_eq!(document["linux"]["seccomp"], json!({"enabled": true}));
         assert_eq!(
             document["linux"]["intelRdt"],
             json!({"enabled": true, "schemata": true, "monitoring": true})

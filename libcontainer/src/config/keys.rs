@@ -4,7 +4,7 @@
 //! a key that it refuses is an error with its pointer. A flat table in byte order, searched by halves; `*` stands for an index or a name of the user's choice.
 
 use Kind::{Any, Array, Bool, I32, I64, Object, Text, U16, U32, U64};
-use Standing::{Done, Later, NoEffect, Refused};
+use Standing::{Done, NoEffect, Refused};
 
 /// What a JSON value must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,6 @@ pub enum Kind {
 pub enum Standing {
     /// It is obeyed.
     Done,
-    /// An error for now, with what is missing.
-    Later(&'static str),
     /// An error, with the reason.
     Refused(&'static str),
     /// Passed over, with the reason.
@@ -73,14 +71,6 @@ const fn without(pattern: &'static str, kind: Kind, reason: &'static str) -> Key
         pattern,
         kind,
         standing: NoEffect(reason),
-    }
-}
-
-const fn seccomp(pattern: &'static str, kind: Kind) -> Key {
-    Key {
-        pattern,
-        kind,
-        standing: Later("seccomp is not supported yet"),
     }
 }
 
@@ -278,27 +268,27 @@ pub const KEYS: &[Key] = &[
     done("/linux/resources/unified", Object),
     done("/linux/resources/unified/*", Text),
     done("/linux/rootfsPropagation", Text),
-    seccomp("/linux/seccomp", Object),
-    seccomp("/linux/seccomp/architectures", Array),
-    seccomp("/linux/seccomp/architectures/*", Text),
-    seccomp("/linux/seccomp/defaultAction", Text),
-    seccomp("/linux/seccomp/defaultErrnoRet", U64),
-    seccomp("/linux/seccomp/flags", Array),
-    seccomp("/linux/seccomp/flags/*", Text),
-    seccomp("/linux/seccomp/listenerMetadata", Text),
-    seccomp("/linux/seccomp/listenerPath", Text),
-    seccomp("/linux/seccomp/syscalls", Array),
-    seccomp("/linux/seccomp/syscalls/*", Object),
-    seccomp("/linux/seccomp/syscalls/*/action", Text),
-    seccomp("/linux/seccomp/syscalls/*/args", Array),
-    seccomp("/linux/seccomp/syscalls/*/args/*", Object),
-    seccomp("/linux/seccomp/syscalls/*/args/*/index", U64),
-    seccomp("/linux/seccomp/syscalls/*/args/*/op", Text),
-    seccomp("/linux/seccomp/syscalls/*/args/*/value", U64),
-    seccomp("/linux/seccomp/syscalls/*/args/*/valueTwo", U64),
-    seccomp("/linux/seccomp/syscalls/*/errnoRet", U64),
-    seccomp("/linux/seccomp/syscalls/*/names", Array),
-    seccomp("/linux/seccomp/syscalls/*/names/*", Text),
+    done("/linux/seccomp", Object),
+    done("/linux/seccomp/architectures", Array),
+    done("/linux/seccomp/architectures/*", Text),
+    done("/linux/seccomp/defaultAction", Text),
+    done("/linux/seccomp/defaultErrnoRet", U64),
+    done("/linux/seccomp/flags", Array),
+    done("/linux/seccomp/flags/*", Text),
+    done("/linux/seccomp/listenerMetadata", Text),
+    done("/linux/seccomp/listenerPath", Text),
+    done("/linux/seccomp/syscalls", Array),
+    done("/linux/seccomp/syscalls/*", Object),
+    done("/linux/seccomp/syscalls/*/action", Text),
+    done("/linux/seccomp/syscalls/*/args", Array),
+    done("/linux/seccomp/syscalls/*/args/*", Object),
+    done("/linux/seccomp/syscalls/*/args/*/index", U64),
+    done("/linux/seccomp/syscalls/*/args/*/op", Text),
+    done("/linux/seccomp/syscalls/*/args/*/value", U64),
+    done("/linux/seccomp/syscalls/*/args/*/valueTwo", U64),
+    done("/linux/seccomp/syscalls/*/errnoRet", U64),
+    done("/linux/seccomp/syscalls/*/names", Array),
+    done("/linux/seccomp/syscalls/*/names/*", Text),
     done("/linux/sysctl", Object),
     done("/linux/sysctl/*", Text),
     done("/linux/timeOffsets", Object),

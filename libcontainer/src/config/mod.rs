@@ -64,6 +64,7 @@ pub struct Config {
     pub net_devices: Vec<NetDevice>,
     pub intel_rdt: Option<IntelRdt>,
     pub cgroup: Cgroup,
+    pub seccomp: Option<Seccomp>,
     /// For the log: unknown capabilities and the like.
     pub warnings: Vec<String>,
 }
@@ -381,4 +382,23 @@ pub enum DeviceKind {
 pub struct Ignored {
     pub pointer: crate::Pointer,
     pub reason: &'static str,
+}
+
+/// `linux.seccomp`.
+#[derive(Debug, Clone)]
+pub struct Seccomp {
+    pub profile: seccomp_profiles::Profile,
+    /// SECCOMP_FILTER_FLAG_* (seccomp(2)).
+    pub flags: u32,
+    /// Some call is put to the agent, and where that one listens.
+    pub listener: Option<Listener>,
+}
+
+/// The agent of a profile that notifies.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// A stream socket; absolute.
+    pub path: PathBuf,
+    /// Empty when absent.
+    pub metadata: String,
 }

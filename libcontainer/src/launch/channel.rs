@@ -60,6 +60,16 @@ pub fn send(
     }
 }
 
+/// Answers with the filter that the stage asked for: whole instructions of eight bytes.
+pub fn send_filter(control: BorrowedFd<'_>, filter: &[u8]) -> Result<(), Error> {
+    let parts = [IoSlice::new(&[ToStage::Done as u8]), IoSlice::new(filter)];
+    let mut nothing = SendAncillaryBuffer::new(&mut []);
+    match sendmsg(control, &parts, &mut nothing, SendFlags::NOSIGNAL) {
+        Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        Err(errno) => Err(Refused::call("sendmsg(control socket, filter)", errno).into()),
+    }
+}
+
 /// The next message; `None`: the other side is gone, or has executed its program. Where the socket has a timeout, `silent` is asked at
 /// each of them whether to wait on.
 pub fn receive(

@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use stage::message::{Failure, ToParent, ToStage};
 
 use super::channel::{self, Message};
@@ -23,6 +25,16 @@ pub trait Parent {
 
     /// Resource limits, once the stage has made its last open.
     fn limits(&mut self, pid: i32) -> Result<(), Error>;
+
+    /// The compiled seccomp filter, whole instructions of eight bytes. Asked for only where the plan has one.
+    fn filter(&mut self) -> Result<&[u8], Error> {
+        Err(out_of_order())
+    }
+
+    /// The listener of a filter that notifies: from now on somebody must answer for the process `pid`.
+    fn listener(&mut self, _pid: i32, _listener: OwnedFd) -> Result<(), Error> {
+        Err(out_of_order())
+    }
 }
 
 impl Child<'_> {
@@ -51,7 +63,13 @@ impl Child<'_> {
                 .and_then(ToParent::from_byte);
             let waits_for_init = matches!(
                 kind,
-                Some(ToParent::Ready | ToParent::WantHostHooks | ToParent::WantSource)
+                Some(
+                    ToParent::Ready
+                        | ToParent::WantHostHooks
+                        | ToParent::WantSource
+                        | ToParent::WantFilter
+                        | ToParent::Listener
+                )
             );
             if waits_for_init && !known {
                 early = Some(message);
@@ -71,6 +89,16 @@ impl Child<'_> {
                 Some(ToParent::WantHostHooks) => {
                     parent.host_hooks(self.pid()?)?;
                     self.done(None)?;
+                }
+                Some(ToParent::WantFilter) => {
+                    let control = self.control()?;
+                    channel::send_filter(control, parent.filter()?)?;
+                }
+                Some(ToParent::Listener) => {
+                    let pid = self.pid()?;
+                    parent.limits(pid)?;
+                    parent.listener(pid, self.take_listener(&message)?)?;
+                    return Ok(pid);
                 }
                 Some(ToParent::WantSource) => self.hand_over(host, &message)?,
                 Some(ToParent::Init) => self.take_init(message)?,
@@ -142,6 +170,38 @@ impl Child<'_> {
             None => error,
         })?;
         self.done(Some(tree))
+    }
+
+    /// The listener, from the stage that loads its filter just now: the stage cannot give it, since the call that would is the filter's
+    /// to judge already. Its number is known, and free until then.
+    fn take_listener(&mut self, message: &Message) -> Result<OwnedFd, Error> {
+        let &[_, a, b, c, d] = message.bytes() else {
+            return Err(out_of_order());
+        };
+        let number = i32::from_le_bytes([a, b, c, d]);
+        loop {
+            match pidfd_getfd(self.pidfd()?, number, PidfdGetfdFlags::empty()) {
+                Ok(listener) => return Ok(listener),
+                Err(Errno::BADF) => {}
+                Err(errno) => {
+                    return Err(Refused::call("pidfd_getfd(seccomp listener)", errno).into());
+                }
+            }
+            let mut fds = [PollFd::from_borrowed_fd(self.control()?, PollFlags::IN)];
+            let soon = Timespec {
+                tv_sec: 0,
+                tv_nsec: 100_000,
+            };
+            match poll(&mut fds, Some(&soon)) {
+                Ok(0) | Err(Errno::INTR) => self.silent()?,
+                Err(errno) => return Err(Refused::call("poll", errno).into()),
+                // The load was refused, or the stage is gone.
+                Ok(_) => match self.receive()? {
+                    Some(message) => return Err(failure(self.plan, &message)),
+                    None => return Err(self.died()),
+                },
+            }
+        }
     }
 
     /// The first stage has forked and leaves; CLONE_PARENT made the new process our child.

@@ -93,6 +93,7 @@ fn plan(step: Step<Owned>, slots: Vec<SlotSource>) -> LaunchPlan {
         needs_maps: true,
         forks: false,
         host_hooks: false,
+        filter: None,
         rlimits: Vec::new(),
         preserved: 0,
     }

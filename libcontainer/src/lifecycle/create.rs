@@ -21,6 +21,7 @@ use crate::notify::{Listener, NotifyProxy};
 use crate::plan::{CreateRequest, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts, Start};
 use crate::request::{Console, CreateOptions, check_preserved_fds};
 use crate::runtime::Runtime;
+use crate::seccomp::{Answer, Filter};
 use crate::state::{Claim, ContainerId, Entry, ProcessId, Record, StateDocument, Status};
 use crate::sys;
 
@@ -131,16 +132,23 @@ impl Create<'_> {
             // One call, while the stage mounts on the other core.
             cgroup.set_devices(&self.config.cgroup.device_rules)?;
         }
+        // While the stage mounts.
+        let filter = match &self.config.seccomp {
+            Some(seccomp) => Some(Filter::compile(seccomp)?),
+            None => None,
+        };
         let mut answers = Answers {
             host: self.host,
             config: self.config,
             record: &record,
             limits: &plan.rlimits,
+            filter: Answer::new(filter.as_ref(), &record, Status::Creating),
         };
         let pid = child.supervise(self.host, &mut answers)?;
         self.tell(Event::Ready { pid });
 
         let started = self.host.process(pid)?.map_or(0, |stat| stat.start_time);
+        record.seccomp = filter;
         record.set_created(ProcessId {
             pid,
             start: started,
@@ -350,9 +358,18 @@ struct Answers<'a> {
     config: &'a Config,
     record: &'a Record,
     limits: &'a [PlannedLimit],
+    filter: Answer<'a>,
 }
 
 impl Parent for Answers<'_> {
+    fn filter(&mut self) -> Result<&[u8], Error> {
+        self.filter.bytes()
+    }
+
+    fn listener(&mut self, pid: i32, listener: OwnedFd) -> Result<(), Error> {
+        self.filter.give(pid, &listener)
+    }
+
     fn id_maps(&self) -> &IdMaps {
         &self.config.id_maps
     }

@@ -16,7 +16,8 @@ use crate::kernel_file::retry;
 use crate::launch::{self, Child, Joined, Parent};
 use crate::plan::{self, ExecTarget, LaunchPlan, PlannedLimit, ProcessFacts};
 use crate::request::{Console, ExecRequest, check_preserved_fds};
-use crate::state::{Entry, Phase, Record};
+use crate::seccomp::{Answer, Filter};
+use crate::state::{Entry, Phase, Record, Status};
 
 use super::exec_process::{container_process, process};
 use super::{cgroup_of, create};
@@ -54,6 +55,7 @@ pub fn exec(
         namespaces: record.namespaces,
         container: &container,
         keyring: record.keyring,
+        filter: record.seccomp.as_ref().map(Filter::planned),
     };
     let facts = host.facts()?;
     let plan = LaunchPlan::exec(
@@ -124,6 +126,7 @@ fn launch(
         host,
         &mut Answers {
             limits: &plan.rlimits,
+            filter: Answer::new(record.seccomp.as_ref(), record, Status::Running),
         },
     )?;
     let outputs = Outputs {
@@ -148,9 +151,18 @@ fn launch(
 
 struct Answers<'a> {
     limits: &'a [PlannedLimit],
+    filter: Answer<'a>,
 }
 
 impl Parent for Answers<'_> {
+    fn filter(&mut self) -> Result<&[u8], Error> {
+        self.filter.bytes()
+    }
+
+    fn listener(&mut self, pid: i32, listener: OwnedFd) -> Result<(), Error> {
+        self.filter.give(pid, &listener)
+    }
+
     fn id_maps(&self) -> &IdMaps {
         const NONE: &IdMaps = &IdMaps {
             uid: Vec::new(),

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 
 use super::draft::{CONTAINER_PROCESS, Draft};
-use super::{CreateRequest, LaunchKind, LaunchPlan, PlanFacts, namespaces, order};
+use super::{CreateRequest, LaunchKind, LaunchPlan, PlanFacts, PlannedFilter, namespaces, order};
 use crate::config::Config;
 use crate::error::Pointer;
 
@@ -34,6 +34,8 @@ impl LaunchPlan {
             ),
             readonly_last: Vec::new(),
         };
+        create.draft.plan.preserved = create.preserved();
+        create.draft.plan.filter = config.seccomp.as_ref().map(PlannedFilter::of);
         order::create(&mut create);
         create.draft.plan
     }

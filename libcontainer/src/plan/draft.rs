@@ -47,6 +47,7 @@ impl<'a> Draft<'a> {
             host_hooks: false,
             rlimits: Vec::new(),
             preserved: 0,
+            filter: None,
         };
         debug_assert_eq!(plan.slots[usize::from(CONTROL)], SlotSource::Control);
         Draft {

@@ -7,7 +7,6 @@ use crate::config::Process;
 /// What the subject files read from and add to.
 pub(super) struct Exec<'a> {
     pub target: ExecTarget<'a>,
-    pub request: &'a ExecRequest,
     pub draft: Draft<'a>,
 }
 
@@ -21,7 +20,7 @@ impl LaunchPlan {
         facts: ProcessFacts,
     ) -> LaunchPlan {
         let document = request.document.clone();
-        let draft = Draft::new(
+        let mut draft = Draft::new(
             LaunchKind::Exec,
             Shape::Joins,
             process,
@@ -29,11 +28,9 @@ impl LaunchPlan {
             document,
             facts,
         );
-        let mut exec = Exec {
-            target,
-            request,
-            draft,
-        };
+        draft.plan.preserved = request.preserve_fds;
+        draft.plan.filter = target.filter;
+        let mut exec = Exec { target, draft };
         order::exec(&mut exec);
         exec.draft.plan
     }

@@ -90,6 +90,8 @@ pub struct ExecTarget<'a> {
     pub container: &'a Process,
     /// The container has a session keyring of its own (no `--no-new-keyring` at create).
     pub keyring: bool,
+    /// The container's seccomp filter.
+    pub filter: Option<super::PlannedFilter>,
 }
 
 /// How a process is to be executed.

@@ -109,12 +109,8 @@ fn sentence(plan: &LaunchPlan, planned: &Planned, failure: &Failure) -> String {
     let errno = Errno(failure.errno);
     match step {
         Step::FindProgram { name, .. } => format!("{} ({at})", program(&name.show(), failure)),
-        Step::Exec { args, .. } if failure.call == Call::Execve => {
-            let name = args
-                .0
-                .first()
-                .map(|name| name.to_string_lossy())
-                .unwrap_or_default();
+        Step::Exec { .. } if failure.call == Call::Execve => {
+            let name = plan.program();
             format!("exec {name:?}: {errno} ({at})")
         }
         Step::Cwd { path } | Step::CwdAsUser { path, .. } => {

@@ -119,7 +119,7 @@ pub(super) fn capabilities(draft: &mut Draft<'_>) {
     let sets = capabilities.unwrap_or_default();
     let step = Step::Capabilities {
         effective: sets.effective,
-        permitted: sets.permitted,
+        permitted: super::seccomp::kept(draft, sets.permitted),
         inheritable: sets.inheritable,
         ambient: sets.ambient,
     };

@@ -23,6 +23,7 @@ mod namespaces;
 mod order;
 mod process;
 mod rootfs;
+mod seccomp;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -74,6 +75,17 @@ pub struct LaunchPlan {
     pub rlimits: Vec<PlannedLimit>,
     /// How many fds from 3 on the program keeps.
     pub preserved: u32,
+    /// The seccomp filter that the stage asks for ([`Step::TakeFilter`]).
+    pub filter: Option<PlannedFilter>,
+}
+
+/// What a launch knows of a seccomp filter before it is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedFilter {
+    /// SECCOMP_FILTER_FLAG_* (seccomp(2)).
+    pub flags: u32,
+    /// It notifies: somebody takes the listener.
+    pub listens: bool,
 }
 
 /// What is launched.
@@ -189,6 +201,15 @@ pub fn listed_namespaces(namespaces: &crate::config::Namespaces) -> u32 {
 }
 
 impl LaunchPlan {
+    /// `args[0]`.
+    fn program(&self) -> String {
+        let program = self.steps.iter().find_map(|planned| match &planned.step {
+            Step::Arguments { args, .. } => Some(args.0.first()?.to_string_lossy().into_owned()),
+            _ => None,
+        });
+        program.unwrap_or_default()
+    }
+
     /// The buffer the stage reads. `fds` are the numbers that the slots have in the stage, in their order.
     pub fn encode(&self, fds: &[RawFd]) -> Vec<u8> {
         form::encode(&self.steps, self.preserved, fds)

@@ -4,7 +4,7 @@ use super::create::Create;
 use super::draft::Draft;
 use super::exec::Exec;
 use super::flags::CLONE_NEWUSER;
-use super::{devices, hooks, identity, limits, mounts, namespaces, process, rootfs};
+use super::{devices, hooks, identity, limits, mounts, namespaces, process, rootfs, seccomp};
 
 /// create and run.
 pub(super) fn create(c: &mut Create<'_>) {
@@ -58,12 +58,19 @@ pub(super) fn create(c: &mut Create<'_>) {
     let in_user_namespace = namespaces::enters_user(c);
     become_the_process(&mut c.draft, Some(0o022), in_user_namespace);
 
+    let env = c.env();
+    process::arguments(&mut c.draft, env);
+    // The parent compiles it while we mount; nobody is there to ask after `start`.
+    seccomp::take(&mut c.draft);
+    // Before `start`: an agent sees the program's first call, and whoever calls `start` has no part in it.
+    seccomp::listen(&mut c.draft);
     // Nothing of config.json can fail any more.
     process::await_start(c);
     // With the user's credentials, after `start`.
     hooks::start_container(c);
-    let (env, preserved) = (c.env(), c.preserved());
-    process::exec(&mut c.draft, env, preserved);
+    // The last act: no call of ours is the filter's business, with and without no-new-privileges.
+    seccomp::load(&mut c.draft);
+    process::exec(&mut c.draft);
 }
 
 /// exec: no mount, no device, no file of the container is touched.
@@ -82,9 +89,13 @@ pub(super) fn exec(e: &mut Exec<'_>) {
     let in_user_namespace = e.target.namespaces & CLONE_NEWUSER != 0;
     become_the_process(&mut e.draft, None, in_user_namespace);
     limits::last_affinity(&mut e.draft);
+    let env = e.draft.process.env.clone();
+    process::arguments(&mut e.draft, env);
+    seccomp::take(&mut e.draft);
+    seccomp::listen(&mut e.draft);
     process::await_commit(&mut e.draft);
-    let (env, preserved) = (e.draft.process.env.clone(), e.request.preserve_fds);
-    process::exec(&mut e.draft, env, preserved);
+    seccomp::load(&mut e.draft);
+    process::exec(&mut e.draft);
 }
 
 /// From root to the process's own identity; what create and exec have in common.

@@ -102,17 +102,21 @@ pub(super) fn await_commit(draft: &mut Draft<'_>) {
     draft.push(&at, Step::AwaitCommit {});
 }
 
-pub(super) fn exec(draft: &mut Draft<'_>, env: Vec<CString>, preserved: u32) {
+/// Arguments and environment, laid out while there is somebody to tell of a failure.
+pub(super) fn arguments(draft: &mut Draft<'_>, env: Vec<CString>) {
     let find_home = !env
         .iter()
         .any(|entry| entry.to_bytes().starts_with(b"HOME="));
-    draft.plan.preserved = preserved;
-    let step = Step::Exec {
+    let step = Step::Arguments {
         args: Texts(draft.process.args.clone()),
         env: Texts(env),
         find_home,
         uid: draft.process.user.uid,
-        preserved,
     };
     draft.push(&draft.at("args"), step);
+}
+
+pub(super) fn exec(draft: &mut Draft<'_>) {
+    let preserved = draft.plan.preserved;
+    draft.push(&draft.at("args"), Step::Exec { preserved });
 }

@@ -17,6 +17,7 @@ use crate::config;
 use crate::error::{Error, Refused};
 use crate::host::Host;
 use crate::intel_rdt::Placement;
+use crate::seccomp::Filter;
 
 use super::{ContainerId, time};
 
@@ -64,6 +65,9 @@ pub struct Record {
     /// The limits as they are set now: what `update` changes a part of.
     #[serde(default, skip_serializing_if = "config::Resources::is_empty")]
     pub resources: config::Resources,
+    /// What loads into every process of the container; there once it is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<Filter>,
     /// When init dies, the kernel kills all others: the container has a pid namespace of its own.
     pub private_pid_namespace: bool,
     /// CLONE_NEW* of the namespaces that config.json lists, new or by path: what exec joins.
@@ -192,6 +196,7 @@ impl Record {
             intel_rdt: None,
             intel_rdt_path: None,
             resources: config::Resources::default(),
+            seccomp: None,
             namespace_paths: BTreeMap::new(),
             private_pid_namespace: false,
             namespaces: 0,

@@ -47,6 +47,25 @@ impl Channel {
         }
     }
 
+    /// Asks for the filter; how much of `space` it fills.
+    pub fn ask_filter(&self, space: &mut [u8]) -> Result<usize> {
+        self.send(&[ToParent::WantFilter as u8], None)?;
+        let mut word = [0u8; 1];
+        let mut nothing = RecvAncillaryBuffer::new(&mut []);
+        let received = loop {
+            let mut parts = [IoSliceMut::new(&mut word), IoSliceMut::new(space)];
+            match recvmsg(&self.0, &mut parts, &mut nothing, RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::INTR) => {}
+                result => break result.on(Call::Recvmsg)?,
+            }
+        };
+        match (received.bytes.checked_sub(1), ToStage::from_byte(word[0])) {
+            (None, _) => sys::exit(1),
+            (Some(length), Some(ToStage::Done)) if length > 0 => Ok(length),
+            _ => Err(Fault::new(Call::Protocol, Errno::PROTO)),
+        }
+    }
+
     /// Waits for the parent's next word. A parent that is gone ends this process: nothing may be left behind by a launch that nobody watches.
     pub fn receive(&self) -> Result<(ToStage, Option<OwnedFd>)> {
         let mut byte = [0u8; 1];

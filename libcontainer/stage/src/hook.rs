@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, MemfdFlags, Mode, SeekFrom, memfd_create, seek};
+use rustix::fs::{MemfdFlags, Mode, SeekFrom, memfd_create, seek};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
@@ -150,7 +150,7 @@ fn child(
             sys::close_range(3, u32::MAX, sys::Closing::OnExec).on(Call::CloseRange)
         });
     if set.is_ok() {
-        let errno = sys::execveat(CWD, hook.path, arguments, environment);
+        let errno = sys::execve(hook.path, arguments, environment);
         stdio::say(&[
             b"exec ",
             hook.path.to_bytes(),

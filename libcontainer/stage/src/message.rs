@@ -12,7 +12,10 @@
 //!   │ ─── Done (fd) ──────────────────────▶ │
 //!   │ ◀── Console (master fd) ───────────── │
 //!   │ ◀── Note(step, errno) ─────────────── │  a step that may fail did
+//!   │ ◀── WantFilter ────────────────────── │
+//!   │ ─── Done, the filter's bytes ───────▶ │  eight each instruction (struct sock_filter)
 //!   │ ◀── Ready ─────────────────────────── │  nothing of config.json can fail any more
+//!   │ ◀── Listener(number) ──────────────── │  instead of Ready: a filter that notifies is loaded now, and this will be its listener
 //!   │ ─── Commit ─────────────────────────▶ │  the state is on disk: now wait for the fifo
 //!   │ ─── Start ──────────────────────────▶ │  the same, and go on at once
 //!   │ ◀── Failure ───────────────────────── │  at any time; the stage ends
@@ -22,6 +25,9 @@
 
 /// The size of the largest message: a [`Failure`], a hook's output in its detail.
 pub const MESSAGE_MAX: usize = 512;
+
+/// The size of the largest filter: BPF_MAXINSNS (linux/bpf_common.h) instructions of eight bytes.
+pub const FILTER_MAX: usize = 4096 * 8;
 
 /// First byte of a message to the parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub enum ToParent {
     Note = 6,
     Ready = 7,
     Failure = 8,
+    WantFilter = 9,
+    Listener = 10,
 }
 
 impl ToParent {
@@ -49,6 +57,8 @@ impl ToParent {
             Note,
             Ready,
             Failure,
+            WantFilter,
+            Listener,
         ]
         .into_iter()
         .find(|&message| message as u8 == byte)
@@ -107,7 +117,7 @@ calls! {
     Keyctl = "keyctl", Sethostname = "sethostname", Setdomainname = "setdomainname", Prctl = "prctl", Setgroups = "setgroups",
     Setresgid = "setresgid", Setresuid = "setresuid", Capset = "capset", Mmap = "mmap", Pipe = "pipe2", Wait = "waitid", Poll = "ppoll",
     Execve = "execve", CloseRange = "close_range", Access = "faccessat2", Getcwd = "getcwd", HookExit = "hook",
-    Fcntl = "fcntl", Sigaction = "rt_sigaction",
+    Fcntl = "fcntl", Sigaction = "rt_sigaction", Seccomp = "seccomp",
 }
 
 /// Longest detail of a [`Failure`], in bytes.

@@ -191,33 +191,33 @@ pub fn text(errno: Errno) -> &'static str {
     }
 }
 
-/// Executes `program`; returns only on failure.
-pub fn exec(
-    program: &CStr,
-    args: List<'_>,
-    env: List<'_>,
-    home: Option<&Buffer>,
-    preserved: u32,
-) -> Fault {
+/// What the program is given, as execve takes it.
+pub struct Image {
+    arguments: Table,
+    environment: Table,
+}
+
+/// Lays out arguments and environment; `home` is an entry more.
+pub fn image(args: List<'_>, env: List<'_>, home: Option<&Buffer>) -> Result<Image> {
     // One mapping for both tables: each ends in a null, as all of the memory is zero.
     let arguments = args.len().saturating_add(1);
     let words = arguments.saturating_add(env.len()).saturating_add(2);
-    let table = match sys::pointers(words) {
-        Ok(table) => table,
-        Err(errno) => return Fault::new(Call::Mmap, errno),
-    };
-    let Some((arguments, environment)) = table.split_at_mut_checked(arguments) else {
-        return Fault::new(Call::Mmap, Errno::NOMEM);
-    };
+    let (arguments, environment) = sys::pointers(words)
+        .on(Call::Mmap)?
+        .split_at_mut_checked(arguments)
+        .ok_or(Fault::new(Call::Mmap, Errno::NOMEM))?;
     sys::fill(arguments, args.iter());
     sys::fill(environment, env.iter().chain(home.map(Buffer::as_c_str)));
-    // The last thing before exec (CVE-2024-21626): whatever is still open here is not the container's.
-    let first = preserved.saturating_add(3);
-    if let Err(errno) = sys::close_range(first, u32::MAX, sys::Closing::OnExec) {
-        return Fault::new(Call::CloseRange, errno);
-    }
+    Ok(Image {
+        arguments,
+        environment,
+    })
+}
+
+/// Executes `program`; returns only on failure.
+pub fn exec(program: &CStr, image: &Image) -> Fault {
     Fault::new(
         Call::Execve,
-        sys::execveat(CWD, program, arguments, environment),
+        sys::execve(program, image.arguments, image.environment),
     )
 }

@@ -1,6 +1,7 @@
 //! The stage's life: take the plan, run its steps in order, say what failed, become the container's program.
 
 mod dispatch;
+mod filter;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
@@ -75,6 +76,8 @@ fn fail(channel: &Channel, failure: &Failure) -> ! {
     sys::exit(1)
 }
 
+use filter::Filter;
+
 /// Who is told of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Audience {
@@ -94,6 +97,14 @@ struct Stage<'p> {
     masks: Masks,
     nulls: Nulls,
     program: Option<Buffer>,
+    /// `HOME=…`: the image points into it.
+    home: Option<Buffer>,
+    image: Option<program::Image>,
+    filter: Option<Filter>,
+    /// Every fd that the program must not have is marked close-on-exec.
+    sealed: bool,
+    /// The parent has been told.
+    ready: bool,
     output: Output,
     step: u32,
     first_scratch: u32,
@@ -119,6 +130,11 @@ impl<'p> Stage<'p> {
             masks: Masks::default(),
             nulls: Nulls::default(),
             program: None,
+            home: None,
+            image: None,
+            filter: None,
+            sealed: false,
+            ready: false,
             output: Output::new(),
             step: 0,
             first_scratch: 3,
@@ -226,13 +242,12 @@ impl<'p> Stage<'p> {
 
     /// *Ready*, and then as long as it takes. Before the parent's word nothing of the user's runs; after it nobody needs the parent.
     fn await_start(&mut self, fifo: Option<Slot>) -> Result<()> {
-        if fifo.is_some() {
-            // A container's init may wait here for days, where others of the container can look at it.
-            self.parent.forget();
-            self.masks = Masks::default();
-            self.sweep()?;
+        if !self.ready {
+            if fifo.is_some() {
+                self.let_go()?;
+            }
+            self.channel()?.send(&[ToParent::Ready as u8], None)?;
         }
-        self.channel()?.send(&[ToParent::Ready as u8], None)?;
         match (self.channel()?.receive()?.0, fifo) {
             (ToStage::Start, _) => self.audience = Audience::Stderr,
             (ToStage::Commit, None) => {}
@@ -246,6 +261,13 @@ impl<'p> Stage<'p> {
             _ => return Err(Fault::new(Call::Protocol, Errno::PROTO)),
         }
         Ok(())
+    }
+
+    /// Nothing of the launch stays open: a container's init may wait for its start for days, where others of the container can look at it.
+    fn let_go(&mut self) -> Result<()> {
+        self.parent.forget();
+        self.masks = Masks::default();
+        self.sweep()
     }
 
     fn failure(&self, fault: Fault) -> Failure {

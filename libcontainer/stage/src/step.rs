@@ -194,8 +194,19 @@ steps! {
     70 AwaitStart { fifo: Slot }
     /// Tells the parent and waits for its commit; nothing to wait for after it (exec, run).
     71 AwaitCommit {}
-    /// Looks up HOME in the container's /etc/passwd, marks every fd but 0 to 2 + `preserved` close-on-exec, executes.
-    72 Exec { args: F::List, env: F::List, find_home: bool, uid: u32, preserved: u32 }
+    /// The program's arguments and environment, HOME from the container's /etc/passwd among it.
+    79 Arguments { args: F::List, env: F::List, find_home: bool, uid: u32 }
+    /// Asks the parent for the seccomp filter, which it compiles meanwhile, and sees whether the kernel knows `flags`.
+    76 TakeFilter { flags: u32 }
+    /// Marks every fd but 0 to 2 + `preserved` close-on-exec and loads the filter: what follows is execve. Without no-new-privileges the
+    /// kernel wants CAP_SYS_ADMIN: the sets are raised to these first, and execve, which computes new ones from the bounding, inheritable
+    /// and ambient sets alone, takes it away again. All 0: they are left as they are.
+    77 Seccomp { flags: u32, effective: u64, permitted: u64, inheritable: u64, preserved: u32 }
+    /// The same for a filter that notifies: says *ready* with the number that the listener will have, and takes no call after the load that
+    /// somebody would have to answer for before the parent has the listener.
+    78 Listen { flags: u32, effective: u64, permitted: u64, inheritable: u64, preserved: u32 }
+    /// Marks every fd but 0 to 2 + `preserved` close-on-exec, unless that is done, and executes.
+    72 Exec { preserved: u32 }
     /// PR_SET_DUMPABLE 0, so that nobody who shares a pid namespace with us can look into us.
     73 Undumpable {}
     /// PR_SET_DUMPABLE 1, last of all in a user namespace: an unprivileged runtime may join only namespaces of a process that can be looked

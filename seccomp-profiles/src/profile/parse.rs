@@ -252,7 +252,7 @@ impl Reader {
         let action = match object.get(key) {
             None | Some(Value::Null) => {
                 self.fault(pointer, Problem::Missing);
-                return None;
+                None
             }
             Some(Value::String(name)) => Action::named(name).or_else(|| {
                 self.fault(pointer, Problem::UnknownAction(name.clone()));

@@ -194,40 +194,44 @@ fn consequences_of_a_wrong_type_are_not_reported() {
 }
 
 #[test]
-fn what_later_versions_do_is_refused_unless_it_asks_for_nothing() {
-    for (pointer, value) in [("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}))] {
-        let refused = parse_with(&facts(), &[(pointer, value)]).expect_err("refused");
-        assert!(
-            refused
-                .to_string()
-                .starts_with(&format!("config.json#{pointer}: ")),
-            "{refused}"
-        );
-        assert!(
-            refused.to_string().ends_with("not supported yet"),
-            "{refused}"
-        );
-        assert_eq!(
-            crate::Error::from(refused).kind(),
-            crate::ErrorKind::Unsupported
-        );
-        for nothing in [json!(null), json!({})] {
-            parse_with(&facts(), &[(pointer, nothing)]).expect("asks for nothing");
-        }
+fn a_profile_that_asks_for_nothing_is_no_filter() {
+    for nothing in [
+        json!(null),
+        json!({}),
+        json!({"defaultAction": "", "architectures": ["SCMP_ARCH_X86"], "syscalls": null}),
+    ] {
+        assert!(parsed(&[("/linux/seccomp", nothing)]).seccomp.is_none());
     }
-    let mixed = parse_with(
-        &facts(),
-        &[
-            ("/linux/seccomp", json!({"defaultAction": "x"})),
-            ("/process/cwd", json!("x")),
-        ],
-    )
-    .expect_err("both");
+}
+
+#[test]
+fn a_profile_is_read_with_the_pointers_of_its_faults() {
+    let profile = parsed(&[("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}))]);
+    let seccomp = profile.seccomp.expect("a filter");
+    // SECCOMP_FILTER_FLAG_SPEC_ALLOW, as runc where there is no `flags`.
+    assert_eq!((seccomp.flags, seccomp.listener.is_none()), (4, true));
+
+    let faults = json!({
+        "defaultAction": "SCMP_ACT_NOTHING",
+        "flags": ["SECCOMP_FILTER_FLAG_LOG", 7],
+        "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 6, "op": "SCMP_CMP_EQ", "value": 1}]}]
+    });
     assert_eq!(
-        crate::Error::from(mixed).kind(),
-        crate::ErrorKind::InvalidConfig
+        errors(&[("/linux/seccomp", faults)]),
+        [
+            "/linux/seccomp/defaultAction: unknown action \"SCMP_ACT_NOTHING\"",
+            "/linux/seccomp/flags/1: expected a string, found 7",
+            "/linux/seccomp/syscalls/0/args/0/index: a system call has arguments 0 to 5, not 6",
+        ]
     );
-    parsed(&[("/linux/resources", json!({}))]);
+
+    let notify = json!({"defaultAction": "SCMP_ACT_NOTIFY"});
+    assert_eq!(
+        errors(&[("/linux/seccomp", notify)]),
+        [
+            "/linux/seccomp/listenerPath: SCMP_ACT_NOTIFY is used and listenerPath is not set: nobody would answer"
+        ]
+    );
 }
 
 #[test]

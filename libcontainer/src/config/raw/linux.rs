@@ -1,6 +1,6 @@
 //! The `linux` object of `config.json`.
 
-use super::{Asks, IdMapping, List, Map, Text, object};
+use super::{IdMapping, List, Map, Text, object};
 
 object! { Linux<'a> {
     "uidMappings" => uid_mappings: List<IdMapping>,
@@ -11,7 +11,7 @@ object! { Linux<'a> {
     "namespaces" => namespaces: List<Namespace<'a>>,
     "devices" => devices: List<Device<'a>>,
     "netDevices" => net_devices: Map<'a, NetDevice<'a>>,
-    "seccomp" => seccomp: Asks,
+    "seccomp" => seccomp: serde_json::Value,
     "rootfsPropagation" => rootfs_propagation: Text<'a>,
     "maskedPaths" => masked_paths: List<Text<'a>>,
     "readonlyPaths" => readonly_paths: List<Text<'a>>,

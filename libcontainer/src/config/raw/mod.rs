@@ -15,7 +15,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 pub use linux::*;
 pub use process::*;
@@ -228,66 +228,6 @@ impl<'de: 'a, 'a, T: Deserialize<'de> + Default> Visitor<'de> for Members<Map<'a
     }
 }
 
-/// A value of which only one thing matters: whether it asks for anything. `{}`, `[]` and objects of nothing but those and `null` do not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asks(pub bool);
-
-impl<'de> Deserialize<'de> for Asks {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AsksVisitor)
-    }
-}
-
-struct AsksVisitor;
-
-impl<'de> Visitor<'de> for AsksVisitor {
-    type Value = Asks;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Asks, E> {
-        Ok(Asks(false))
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Asks, E> {
-        Ok(Asks(true))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Asks, E> {
-        Ok(Asks(true))
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Asks, E> {
-        Ok(Asks(true))
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Asks, E> {
-        Ok(Asks(true))
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<Asks, E> {
-        Ok(Asks(true))
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Asks, S::Error> {
-        let mut asks = false;
-        while seq.next_element::<IgnoredAny>()?.is_some() {
-            asks = true;
-        }
-        Ok(Asks(asks))
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Asks, M::Error> {
-        let mut asks = false;
-        while let Some((_, value)) = map.next_entry::<IgnoredAny, Asks>()? {
-            asks |= value.0;
-        }
-        Ok(Asks(asks))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,26 +263,6 @@ mod tests {
             serde_json::from_str(r#"{"hostname":"plain","domainname":"a\u0062"}"#).expect("valid");
         assert!(matches!(spec.hostname, Some(Text(Cow::Borrowed("plain")))));
         assert!(matches!(spec.domainname, Some(Text(Cow::Owned(text))) if text == "ab"));
-    }
-
-    #[test]
-    fn empty_members_ask_for_nothing() {
-        for (json, asks) in [
-            ("{}", false),
-            ("null", false),
-            ("[]", false),
-            (r#"{"limit":null}"#, false),
-            (r#"{"a":{"b":{}}}"#, false),
-            (r#"{"limit":0}"#, true),
-            ("[0]", true),
-            (r#"{"a":"x"}"#, true),
-        ] {
-            assert_eq!(
-                serde_json::from_str::<Asks>(json).expect("valid"),
-                Asks(asks),
-                "{json}"
-            );
-        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod namespaces;
 mod process;
 mod resources;
 mod scheduling;
+mod seccomp;
 mod sysctl;
 
 use std::collections::BTreeMap;
@@ -78,6 +79,7 @@ pub(super) fn config(
         net_devices: linux::net_devices(input, &namespaces.network, found),
         intel_rdt: intel_rdt::intel_rdt(input, found),
         cgroup: resources::cgroup(input.linux, input.linux_at, input.facts, found),
+        seccomp: seccomp::seccomp(input, found),
         oci_version: oci_version?,
         root: root?,
         process: process?,

@@ -1,9 +1,8 @@
-//! The cgroup: its path, the device rules, and the refusal of what is not done yet (`seccomp`).
+//! The cgroup: its path and the device rules.
 
 use super::limits;
 use super::linux::{MOST, device_number};
 use crate::config::errors::{Findings, Place, quoted};
-use crate::config::keys::{self, Standing};
 use crate::config::{Cgroup, DeviceKind, DeviceRule, HostFacts, raw};
 
 pub(super) fn cgroup(
@@ -12,8 +11,6 @@ pub(super) fn cgroup(
     facts: &HostFacts,
     found: &mut Findings,
 ) -> Cgroup {
-    refuse(linux.seccomp, "/linux/seccomp", &at.key("seccomp"), found);
-
     let raw = linux.resources.as_ref();
     let resources_at = at.key("resources");
     let rules = raw
@@ -32,18 +29,6 @@ pub(super) fn cgroup(
             .filter_map(|(index, raw)| device_rule(raw, &rules_at.index(index), found))
             .collect(),
         resources: resources.unwrap_or_default(),
-    }
-}
-
-/// A key that the table does not call done is an error as soon as it asks for something.
-fn refuse(asks: Option<raw::Asks>, pattern: &str, at: &Place<'_>, found: &mut Findings) {
-    if asks != Some(raw::Asks(true)) {
-        return;
-    }
-    match keys::find(pattern).map(|key| key.standing) {
-        Some(Standing::Later(reason)) => found.unsupported(at, reason),
-        Some(Standing::Refused(reason)) => found.error(at, reason),
-        Some(Standing::Done | Standing::NoEffect(_)) | None => {}
     }
 }
 

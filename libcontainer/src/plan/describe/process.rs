@@ -149,11 +149,10 @@ pub(super) fn ending(step: &Step<Owned>) -> Option<String> {
             "tell the parent that all is ready; wait for its word, then for start".to_owned()
         }
         Step::AwaitCommit {} => "tell the parent that all is ready; wait for its word".to_owned(),
-        Step::Exec {
+        Step::Arguments {
             args,
             env,
             find_home,
-            preserved,
             ..
         } => {
             let words: Vec<_> = args
@@ -166,17 +165,51 @@ pub(super) fn ending(step: &Step<Owned>) -> Option<String> {
             } else {
                 ""
             };
-            let kept = if *preserved > 0 {
-                format!("; fds 3 to {} stay open", 2 + preserved)
-            } else {
-                String::new()
-            };
             format!(
-                "execute {} with {} environment variables{home}{kept}",
+                "lay out {} with {} environment variables{home}",
                 words.join(" "),
                 env.0.len()
             )
         }
+        Step::TakeFilter { .. } => "ask the parent for the seccomp filter".to_owned(),
+        Step::Seccomp {
+            flags, permitted, ..
+        } => format!("load the seccomp filter{}", loading(*flags, *permitted)),
+        Step::Listen {
+            flags, permitted, ..
+        } => format!(
+            "tell the parent that all is ready, and load the seccomp filter, whose listener it takes{}",
+            loading(*flags, *permitted)
+        ),
+        Step::Exec { preserved } if *preserved > 0 => {
+            format!("execute it; fds 3 to {} stay open", 2 + preserved)
+        }
+        Step::Exec { .. } => "execute it".to_owned(),
         _ => return None,
     })
+}
+
+/// How a filter is loaded.
+fn loading(flags: u32, permitted: u64) -> String {
+    const FLAGS: [(u32, &str); 6] = [
+        (1, "TSYNC"),
+        (2, "LOG"),
+        (4, "SPEC_ALLOW"),
+        (8, "NEW_LISTENER"),
+        (16, "TSYNC_ESRCH"),
+        (32, "WAIT_KILLABLE_RECV"),
+    ];
+    let mut words: Vec<_> = FLAGS
+        .iter()
+        .filter(|(bit, _)| flags & bit != 0)
+        .map(|&(_, name)| name)
+        .collect();
+    if permitted != 0 {
+        words.push("by CAP_SYS_ADMIN, which execve takes away");
+    }
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", words.join(", "))
+    }
 }

@@ -94,6 +94,7 @@ fn exec_plans_survive_the_way_to_the_stage() {
         namespaces: 0x6c02_0000,
         container: &container,
         keyring: true,
+        filter: None,
     };
     round_trip(&LaunchPlan::exec(
         &process(),

@@ -77,6 +77,7 @@ fn exec_has_another_beginning() {
         namespaces: 0x2_0000,
         container: &container,
         keyring: false,
+        filter: None,
     };
     let plan = LaunchPlan::exec(&process, target, &exec_request(), facts().process);
     assert_eq!(

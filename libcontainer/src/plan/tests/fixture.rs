@@ -169,6 +169,7 @@ pub fn default_config() -> Config {
         memory_policy: None,
         net_devices: Vec::new(),
         cgroup: Cgroup::default(),
+        seccomp: None,
         warnings: Vec::new(),
     }
 }

@@ -230,6 +230,7 @@ fn exec_looks_into_nothing_before_it_is_undumpable() {
         namespaces: 0x7c02_0000,
         container: &container,
         keyring: true,
+        filter: None,
     };
     let plan = LaunchPlan::exec(&process, target, &exec_request(), facts().process);
     assert!(plan.forks);

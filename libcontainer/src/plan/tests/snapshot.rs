@@ -152,6 +152,7 @@ fn snapshot_exec() {
         namespaces: 0x6c02_0000,
         container: &container,
         keyring: true,
+        filter: None,
     };
     let plan = LaunchPlan::exec(&process, target, &exec_request(), facts().process);
     // `explain` is about bundles; an exec has its steps alone.

@@ -354,17 +354,52 @@ impl<'p> Stage<'p> {
             }
             Step::AwaitStart { fifo } => self.await_start(Some(fifo)),
             Step::AwaitCommit {} => self.await_start(None),
-            Step::Exec {
+            _ => self.take_ending(step),
+        }
+    }
+
+    fn take_ending(&mut self, step: &Step<Wire<'p>>) -> Result<()> {
+        match *step {
+            Step::Arguments {
                 args,
                 env,
                 find_home,
                 uid,
+            } => {
+                if find_home {
+                    self.home = Some(program::home(self.root.as_ref(), uid));
+                }
+                self.image = Some(program::image(args, env, self.home.as_ref())?);
+                Ok(())
+            }
+            Step::TakeFilter { flags } => self.take_filter(flags),
+            Step::Seccomp {
+                flags,
+                effective,
+                permitted,
+                inheritable,
                 preserved,
             } => {
-                let home = find_home.then(|| program::home(self.root.as_ref(), uid));
-                let found = self.program.as_ref().map(Buffer::as_c_str);
-                let path = found.or(args.first()).unwrap_or(c"");
-                Err(program::exec(path, args, env, home.as_ref(), preserved))
+                self.seal(preserved)?;
+                self.load_filter(flags, [effective, permitted, inheritable])
+                    .map(drop)
+            }
+            Step::Listen {
+                flags,
+                effective,
+                permitted,
+                inheritable,
+                preserved,
+            } => {
+                self.let_go()?;
+                self.seal(preserved)?;
+                self.listen(flags, [effective, permitted, inheritable])
+            }
+            Step::Exec { preserved } => {
+                self.seal(preserved)?;
+                let path = self.program.as_ref().map_or(c"", Buffer::as_c_str);
+                let image = self.image.as_ref().ok_or(Fault::check(Errno::INVAL))?;
+                Err(program::exec(path, image))
             }
             _ => Err(Fault::new(Call::Protocol, Errno::NOSYS)),
         }

@@ -1,0 +1,92 @@
+//! The seccomp filter of a process: where in the launch it is taken, and where it is loaded.
+
+use stage::step::Step;
+
+use super::PlannedFilter;
+use super::draft::Draft;
+use crate::config;
+use crate::error::Pointer;
+
+/// CAP_SYS_ADMIN (linux/capability.h).
+const SYS_ADMIN: u64 = 1 << 21;
+
+impl PlannedFilter {
+    /// What the configuration says of it.
+    pub(super) fn of(seccomp: &config::Seccomp) -> PlannedFilter {
+        PlannedFilter {
+            flags: seccomp.flags,
+            listens: seccomp.listener.is_some(),
+        }
+    }
+}
+
+/// The filter is compiled by the parent while the stage works.
+pub(super) fn take(draft: &mut Draft<'_>) {
+    if let Some(filter) = draft.plan.filter {
+        let flags = filter.flags;
+        draft.push(&AT, Step::TakeFilter { flags });
+    }
+}
+
+/// A filter that notifies.
+pub(super) fn listen(draft: &mut Draft<'_>) {
+    if let Some(filter) = draft.plan.filter.filter(|filter| filter.listens) {
+        let (effective, permitted, inheritable) = raised(draft);
+        let step = Step::Listen {
+            flags: filter.flags,
+            effective,
+            permitted,
+            inheritable,
+            preserved: draft.plan.preserved,
+        };
+        draft.push(&AT, step);
+    }
+}
+
+/// Any other.
+pub(super) fn load(draft: &mut Draft<'_>) {
+    if let Some(filter) = draft.plan.filter.filter(|filter| !filter.listens) {
+        let (effective, permitted, inheritable) = raised(draft);
+        let step = Step::Seccomp {
+            flags: filter.flags,
+            effective,
+            permitted,
+            inheritable,
+            preserved: draft.plan.preserved,
+        };
+        draft.push(&AT, step);
+    }
+}
+
+/// Whether CAP_SYS_ADMIN must outlive the change to the process's own capabilities: without no-new-privileges the kernel loads no filter
+/// for others. execve computes the permitted and effective sets anew from the bounding, inheritable and ambient ones (capabilities(7)), so
+/// the program never has it.
+pub(super) fn keeps_admin(draft: &Draft<'_>) -> bool {
+    draft.plan.filter.is_some() && !draft.process.no_new_privileges
+}
+
+/// `permitted` with what the load will need.
+pub(super) fn kept(draft: &Draft<'_>, permitted: u64) -> u64 {
+    if keeps_admin(draft) {
+        permitted | SYS_ADMIN
+    } else {
+        permitted
+    }
+}
+
+/// The sets for the load: effective, permitted, inheritable.
+fn raised(draft: &Draft<'_>) -> (u64, u64, u64) {
+    if !keeps_admin(draft) {
+        return (0, 0, 0);
+    }
+    let (capabilities, _) = draft.choose("capabilities", |process| process.capabilities);
+    let sets = capabilities.unwrap_or_default();
+    (
+        sets.effective | SYS_ADMIN,
+        sets.permitted | SYS_ADMIN,
+        sets.inheritable,
+    )
+}
+
+/// The container's filter is every process's, also of those executed later.
+const AT: Pointer = Pointer::fixed("config.json#/linux/seccomp");

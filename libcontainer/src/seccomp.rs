@@ -1,0 +1,160 @@
+//! The seccomp filter of a container's processes: compiled here, loaded by the stage as its last act, its listener given to the agent.
+//!
+//! A container's filter is compiled once, while its first stage mounts, and kept in the record: an exec sends what is there. The agent of a
+//! profile that notifies gets the listener before `start`, with the *container process state* (runtime-spec config-linux.md "seccomp"),
+//! in one message; a process whose agent cannot be reached does not come to be.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, ConfigErrors};
+use crate::error::{Error, ErrorKind, Pointer};
+use crate::handover;
+use crate::plan::PlannedFilter;
+use crate::state::{Record, StateDocument, Status};
+
+const SECCOMP: Pointer = Pointer::fixed("config.json#/linux/seccomp");
+
+/// Where the agent's socket stands.
+const LISTENER_PATH: Pointer = Pointer::fixed("config.json#/linux/seccomp/listenerPath");
+
+/// A compiled filter, as the record keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// SECCOMP_FILTER_FLAG_* (seccomp(2)).
+    pub flags: u32,
+    /// `struct sock_filter` each, as the eight bytes of a number in the machine's order.
+    pub program: Vec<u64>,
+    /// The socket of the agent, where the filter notifies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Agent>,
+}
+
+/// Who answers for the calls that a filter notifies of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// `listenerPath`: a stream socket.
+    pub path: PathBuf,
+    /// `listenerMetadata`, passed on as it stands.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub metadata: String,
+}
+
+impl Filter {
+    /// Compiles a profile. Pure. Errors: InvalidConfig when the filter is larger than the kernel takes.
+    pub fn compile(seccomp: &config::Seccomp) -> Result<Filter, Error> {
+        let compiled = seccomp_profiles::compile(&seccomp.profile)
+            .map_err(|error| Error::from(ConfigErrors::one(SECCOMP, error.to_string())))?;
+        let words = compiled.program.to_bytes();
+        let program = words
+            .chunks_exact(8)
+            .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()))
+            .collect();
+        Ok(Filter {
+            flags: seccomp.flags,
+            program,
+            listener: seccomp.listener.as_ref().map(|listener| Agent {
+                path: listener.path.clone(),
+                metadata: listener.metadata.clone(),
+            }),
+        })
+    }
+
+    /// What a plan must know.
+    pub fn planned(&self) -> PlannedFilter {
+        PlannedFilter {
+            flags: self.flags,
+            listens: self.listener.is_some(),
+        }
+    }
+
+    /// The instructions as the kernel reads them.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.program
+            .iter()
+            .flat_map(|instruction| instruction.to_ne_bytes())
+            .collect()
+    }
+}
+
+/// The *container process state* of runtime-spec 1.3.
+#[derive(Serialize)]
+struct ProcessState<'a> {
+    #[serde(rename = "ociVersion")]
+    oci_version: &'a str,
+    fds: [&'static str; 1],
+    pid: i32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    metadata: &'a str,
+    state: &'a StateDocument<'a>,
+}
+
+impl Agent {
+    /// Gives the agent the listener of the process `pid` of the container in `state`. Errors: Refused when nobody accepts in time.
+    pub fn give(
+        &self,
+        listener: &OwnedFd,
+        pid: i32,
+        state: &StateDocument<'_>,
+    ) -> Result<(), Error> {
+        let document = ProcessState {
+            oci_version: state.oci_version,
+            fds: ["seccompFd"],
+            pid,
+            metadata: &self.metadata,
+            state,
+        };
+        // Fails only for a path that is not UTF-8, which no record can hold.
+        let document = serde_json::to_vec(&document).unwrap_or_default();
+        handover::send(
+            &self.path,
+            &document,
+            listener.as_fd(),
+            Some(&LISTENER_PATH),
+        )
+    }
+}
+
+/// What a launch answers to a stage that asks for its filter, and does with the listener.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    filter: Option<&'a Filter>,
+    record: &'a Record,
+    status: Status,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Answer<'a> {
+    /// `status`: the container's, as the agent is told.
+    pub fn new(filter: Option<&'a Filter>, record: &'a Record, status: Status) -> Answer<'a> {
+        Answer {
+            filter,
+            record,
+            status,
+            bytes: filter.map(Filter::bytes).unwrap_or_default(),
+        }
+    }
+
+    pub fn bytes(&self) -> Result<&[u8], Error> {
+        match self.filter {
+            Some(_) => Ok(&self.bytes),
+            None => Err(unplanned()),
+        }
+    }
+
+    pub fn give(&self, pid: i32, listener: &OwnedFd) -> Result<(), Error> {
+        let agent = self.filter.and_then(|filter| filter.listener.as_ref());
+        let init = match self.status {
+            Status::Creating => pid,
+            _ => self.record.init_process_pid,
+        };
+        let state = StateDocument::new(self.record, self.status, Some(init));
+        agent.ok_or_else(unplanned)?.give(listener, pid, &state)
+    }
+}
+
+fn unplanned() -> Error {
+    Error::new(ErrorKind::Internal, "a filter that the plan does not have")
+}
