@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use crate::cgroup::OomEvents;
 use crate::error::{Error, ErrorKind, Refused};
 use crate::event::{Event, Observer};
 use crate::host::Host;
@@ -16,6 +17,7 @@ use crate::lifecycle;
 use crate::notify::NotifyProxy;
 use crate::request::ExecRequest;
 use crate::state::{Entry, Status};
+use crate::statistics::Statistics;
 use crate::sys;
 
 /// How a process ended.
@@ -180,6 +182,25 @@ impl Container {
     /// Every process of the container, in the caller's pid namespace; `None` when its cgroup is gone.
     pub fn processes(&self) -> Result<Option<Vec<i32>>, Error> {
         lifecycle::processes(&self.entry)
+    }
+
+    /// What it uses now. Everything is 0 or absent for a container without a cgroup (rootless). Errors: NotFound when its cgroup is
+    /// gone; Refused.
+    pub fn statistics(&self) -> Result<Statistics, Error> {
+        lifecycle::statistics(&self.entry)
+    }
+
+    /// Begins to watch for want of memory; what happened before is not told. The handle may be dropped meanwhile.
+    /// Errors: Unsupported without a memory controller; NotFound when the cgroup is gone; Refused (v1 needs the right to write to it).
+    pub fn oom_events(&self) -> Result<OomEvents, Error> {
+        lifecycle::oom_events(&self.entry, self.pidfd.as_ref())
+    }
+
+    /// How many of its processes were killed for want of memory, those of cgroups below its own included. To be asked for after a process
+    /// has ended and before the delete: unlike [`Container::oom_events`] it cannot come late. `None`: no memory controller, or the cgroup
+    /// is gone.
+    pub fn oom_kills(&self) -> Result<Option<u64>, Error> {
+        lifecycle::oom_kills(&self.entry)
     }
 }
 

@@ -116,7 +116,10 @@ pub mod intel_rdt;
 #[doc(hidden)]
 pub mod state;
 
+pub mod statistics;
+
 pub use bundle::Bundle;
+pub use cgroup::{OomEvent, OomEvents, Version as CgroupVersion};
 pub use config::{ConfigError, default_spec};
 pub use container::{Container, Exec, ExitStatus, State};
 pub use error::{Errno, Error, ErrorKind, Pointer};
@@ -130,3 +133,4 @@ pub use request::{
 };
 pub use runtime::{Listed, Runtime, default_root};
 pub use state::Status;
+pub use statistics::Statistics;

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use crate::duration;
 use crate::table::{Command, Flag, Takes, commands, flags};
 
 /// Why the arguments were refused; the usage is shown with it.
@@ -60,6 +61,13 @@ impl Matches {
         self.value(flag).map_or(Ok(0), |value| number(value, flag))
     }
 
+    /// The value of the last occurrence as a duration, in nanoseconds.
+    pub fn duration(&self, flag: &'static Flag) -> Result<Option<i64>, UsageError> {
+        self.value(flag)
+            .map(|value| duration(value, flag))
+            .transpose()
+    }
+
     /// The values of every occurrence, in order.
     pub fn texts(&self, flag: &'static Flag) -> Result<Vec<String>, UsageError> {
         self.all(flag)
@@ -108,16 +116,20 @@ fn utf8<'a>(value: &'a OsStr, flag: &Flag) -> Result<&'a str, UsageError> {
 }
 
 fn number(value: &OsStr, flag: &Flag) -> Result<u32, UsageError> {
-    let refused = || {
-        UsageError(format!(
-            "invalid value {value:?} for flag -{}: parse error",
-            flag.name
-        ))
-    };
-    value
-        .to_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(refused)
+    let number = value.to_str().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| unreadable(value, flag))
+}
+
+fn duration(value: &OsStr, flag: &Flag) -> Result<i64, UsageError> {
+    let duration = value.to_str().and_then(duration::parse);
+    duration.ok_or_else(|| unreadable(value, flag))
+}
+
+fn unreadable(value: &OsStr, flag: &Flag) -> UsageError {
+    UsageError(format!(
+        "invalid value {value:?} for flag -{}: parse error",
+        flag.name
+    ))
 }
 
 /// Go's `strconv.ParseBool`.
@@ -199,13 +211,15 @@ fn parse(
         };
         let value = match flag.takes {
             Takes::Nothing => attached.map(|text| switch_value(text, name)).transpose()?,
-            Takes::Text(_) | Takes::Number(_) => {
+            Takes::Text(_) | Takes::Number(_) | Takes::Duration(_) => {
                 let value = attached.map(OsStr::to_owned).or_else(|| arguments.next());
                 Some(value.ok_or_else(|| UsageError(format!("flag needs an argument: -{name}")))?)
             }
         };
-        if let (Takes::Number(_), Some(text)) = (flag.takes, &value) {
-            number(text, flag)?;
+        match (flag.takes, &value) {
+            (Takes::Number(_), Some(text)) => drop(number(text, flag)?),
+            (Takes::Duration(_), Some(text)) => drop(duration(text, flag)?),
+            _ => {}
         }
         matches.help |=
             std::ptr::eq(flag, &flags::HELP) && value.as_ref().is_none_or(|text| text == "true");

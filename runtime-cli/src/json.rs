@@ -60,18 +60,79 @@ impl<'a> Object<'a> {
         self.out.push_str(&value.to_string());
     }
 
+    /// A number member that is left out when it is 0 (Go's `omitempty`).
+    pub fn nonzero(&mut self, key: &str, value: u64) {
+        if value != 0 {
+            self.number(key, value);
+        }
+    }
+
+    /// A string member that is left out when it is empty.
+    pub fn nonempty(&mut self, key: &str, value: &str) {
+        if !value.is_empty() {
+            self.string(key, value);
+        }
+    }
+
+    /// An array member of numbers, left out when it is empty. Always on one line.
+    pub fn numbers<T: std::fmt::Display>(&mut self, key: &str, values: &[T]) {
+        if values.is_empty() {
+            return;
+        }
+        self.key(key);
+        for (index, value) in values.iter().enumerate() {
+            self.out.push(if index == 0 { '[' } else { ',' });
+            self.out.push_str(&value.to_string());
+        }
+        self.out.push(']');
+    }
+
+    /// An array member of objects, left out when it is empty; `fill` writes the members of each. Always on one line.
+    pub fn objects<T>(
+        &mut self,
+        key: &str,
+        values: impl Iterator<Item = T>,
+        fill: impl Fn(&mut Object<'_>, T),
+    ) {
+        let mut values = values.peekable();
+        if values.peek().is_none() {
+            return;
+        }
+        self.key(key);
+        for (index, value) in values.enumerate() {
+            self.out.push(if index == 0 { '[' } else { ',' });
+            let mut inner = Object::open(self.out, None);
+            fill(&mut inner, value);
+            inner.close();
+        }
+        self.out.push(']');
+    }
+
+    /// A null member.
+    pub fn null(&mut self, key: &str) {
+        self.key(key);
+        self.out.push_str("null");
+    }
+
+    /// An object member; `fill` writes its members.
+    pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
+        self.key(key);
+        let mut inner = Object::open(self.out, self.indent.map(|indent| indent + 1));
+        fill(&mut inner);
+        inner.close();
+    }
+
     /// An object member of strings.
     pub fn strings<'b>(
         &mut self,
         key: &str,
         members: impl IntoIterator<Item = (&'b str, &'b str)>,
     ) {
-        self.key(key);
-        let mut inner = Object::open(self.out, self.indent.map(|indent| indent + 1));
-        for (key, value) in members {
-            inner.string(key, value);
-        }
-        inner.close();
+        self.object(key, |inner| {
+            for (key, value) in members {
+                inner.string(key, value);
+            }
+        });
     }
 
     /// Ends the object.

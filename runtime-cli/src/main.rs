@@ -12,6 +12,8 @@
 mod arguments;
 mod commands;
 mod completions;
+mod duration;
+mod event_lines;
 mod failure;
 mod foreground;
 mod help;

@@ -34,6 +34,8 @@ pub enum Takes {
     Text(&'static str),
     /// A whole number, checked while parsing.
     Number(&'static str),
+    /// A duration in Go's notation, checked while parsing.
+    Duration(&'static str),
 }
 
 /// One flag of a command or of the program.
@@ -104,7 +106,7 @@ impl Flag {
     pub fn placeholder(&self) -> Option<&'static str> {
         match self.takes {
             Takes::Nothing => None,
-            Takes::Text(word) | Takes::Number(word) => Some(word),
+            Takes::Text(word) | Takes::Number(word) | Takes::Duration(word) => Some(word),
         }
     }
 
@@ -282,6 +284,7 @@ mod tests {
             ("resume", &[]),
             ("list", &["format", "quiet"]),
             ("ps", &["format"]),
+            ("events", &["interval", "stats"]),
             ("spec", &["bundle", "rootless"]),
             ("features", &[]),
         ];

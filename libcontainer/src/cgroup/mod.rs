@@ -16,6 +16,7 @@ pub mod limits;
 mod mounts;
 mod path;
 mod plan;
+mod statistics;
 mod systemd;
 mod v1;
 mod v2;
@@ -39,6 +40,7 @@ use layout::CgroupLayout;
 pub use mounts::{CgroupMounts, HierarchyMount};
 pub use path::{BadPath, Version};
 pub use plan::{CgroupPlan, Place};
+pub use statistics::{OomEvent, OomEvents};
 
 /// How long the undo of a failed create waits for processes that are being killed.
 const UNDO_DEADLINE: Duration = Duration::from_secs(2);

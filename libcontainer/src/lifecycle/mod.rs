@@ -9,6 +9,7 @@ mod intent;
 mod kill;
 mod pause;
 mod start;
+mod statistics;
 
 use std::os::fd::OwnedFd;
 
@@ -28,6 +29,7 @@ pub use explain::explain;
 pub use kill::{kill, send};
 pub use pause::{pause, resume};
 pub use start::start;
+pub use statistics::{oom_events, oom_kills, statistics};
 
 /// The handle of a recorded container.
 pub fn load(entry: Entry, host: Host, observer: &Observer) -> Result<Container, Error> {

@@ -14,7 +14,7 @@ const NEW_ID: Positional = Positional {
 
 /// All commands in the order of the help.
 pub static ALL: &[&Command] = &[
-    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &PAUSE, &RESUME, &LIST, &PS, &SPEC,
+    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &PAUSE, &RESUME, &LIST, &PS, &EVENTS, &SPEC,
     &FEATURES, &EXPLAIN, &HELP, &GENERATE,
 ];
 
@@ -200,6 +200,16 @@ static PS: Command = Command {
     flags_end_at_positional: true,
     flags: &[&flags::FORMAT],
     run: commands::ps::run,
+    ..ON_A_CONTAINER
+};
+
+static EVENTS: Command = Command {
+    name: "events",
+    summary: "print statistics and want of memory of a container as they come",
+    description: "Prints one JSON object a line: of type `stats` at every interval, of type `oom` whenever the container runs out of memory. \
+        Ends when the container has ended. A reader that is too slow misses readings. Without a memory controller only --stats works.",
+    flags: &[&flags::INTERVAL, &flags::STATS],
+    run: commands::events::run,
     ..ON_A_CONTAINER
 };
 

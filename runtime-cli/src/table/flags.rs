@@ -233,6 +233,16 @@ pub static QUIET: Flag = Flag::switch("quiet", "print ids only").short('q');
 pub static SPEC_ROOTLESS: Flag =
     Flag::switch("rootless", "write a bundle for an unprivileged user");
 
+/// Time between two readings.
+pub static INTERVAL: Flag = Flag::value(
+    "interval",
+    Takes::Duration("DURATION"),
+    Hint::Nothing,
+    "read the statistics every DURATION, such as 500ms or 1m30s (default: 5s)",
+);
+/// One reading.
+pub static STATS: Flag = Flag::switch("stats", "print the statistics once and end");
+
 /// Text or JSON.
 pub static EXPLAIN_FORMAT: Flag = Flag::value(
     "format",
