@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 
 use crate::CgroupVersion;
 
+pub use crate::intel_rdt::{
+    CacheInfo, CacheOccupancy, MemoryBandwidth, MemoryBandwidthInfo, Stats as IntelRdt,
+};
+
 /// The limit of what is not limited.
 pub const UNLIMITED: u64 = u64::MAX;
 
@@ -280,58 +284,4 @@ pub struct Rdma {
     pub objects: u32,
     /// Of objects; [`u32::MAX`] is no limit.
     pub object_limit: u32,
-}
-
-/// What resctrl says of the container's group.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IntelRdt {
-    /// Where L3 allocation is to be had.
-    pub l3: Option<L3Cache>,
-    /// Where memory bandwidth allocation is to be had.
-    pub bandwidth: Option<MemoryBandwidth>,
-    /// Where bandwidth is monitored: one for each NUMA node.
-    pub bandwidth_used: Option<Vec<BandwidthUsed>>,
-    /// Where cache occupancy is monitored: bytes of L3 for each NUMA node.
-    pub l3_occupancy: Option<Vec<u64>>,
-}
-
-/// L3 allocation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct L3Cache {
-    /// All that can be allocated, in hexadecimal.
-    pub cbm_mask: String,
-    /// Fewest consecutive bits of a mask.
-    pub min_cbm_bits: u64,
-    /// How many groups there can be.
-    pub closids: u64,
-    /// The schema of the root group.
-    pub root_schema: String,
-    /// The schema of the container's group.
-    pub schema: String,
-}
-
-/// Memory bandwidth allocation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MemoryBandwidth {
-    /// Steps that it can be allocated in.
-    pub granularity: u64,
-    /// 1 where the delay is linear.
-    pub delay_linear: u64,
-    /// The least that can be asked for.
-    pub minimum: u64,
-    /// How many groups there can be.
-    pub closids: u64,
-    /// The schema of the root group.
-    pub root_schema: String,
-    /// The schema of the container's group.
-    pub schema: String,
-}
-
-/// Memory traffic of one NUMA node, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BandwidthUsed {
-    /// To all nodes.
-    pub total: u64,
-    /// To this one.
-    pub local: u64,
 }

@@ -215,36 +215,32 @@ fn hugetlb(object: &mut Object<'_>, sizes: &BTreeMap<String, Hugetlb>, version: 
 }
 
 fn intel_rdt(object: &mut Object<'_>, rdt: &IntelRdt) {
-    if let Some(l3) = &rdt.l3 {
+    if let Some(l3) = &rdt.l3_cache_info {
         object.object("l3_cache_info", |object| {
             object.nonempty("cbm_mask", &l3.cbm_mask);
             object.nonzero("min_cbm_bits", l3.min_cbm_bits);
-            object.nonzero("num_closids", l3.closids);
+            object.nonzero("num_closids", l3.num_closids);
         });
-        object.nonempty("l3_cache_schema_root", &l3.root_schema);
-        object.nonempty("l3_cache_schema", &l3.schema);
     }
-    if let Some(bandwidth) = &rdt.bandwidth {
+    object.nonempty("l3_cache_schema_root", &rdt.l3_cache_schema_root);
+    object.nonempty("l3_cache_schema", &rdt.l3_cache_schema);
+    if let Some(bandwidth) = &rdt.mem_bw_info {
         object.object("mem_bw_info", |object| {
-            object.nonzero("bandwidth_gran", bandwidth.granularity);
+            object.nonzero("bandwidth_gran", bandwidth.bandwidth_gran);
             object.nonzero("delay_linear", bandwidth.delay_linear);
-            object.nonzero("min_bandwidth", bandwidth.minimum);
-            object.nonzero("num_closids", bandwidth.closids);
-        });
-        object.nonempty("mem_bw_schema_root", &bandwidth.root_schema);
-        object.nonempty("mem_bw_schema", &bandwidth.schema);
-    }
-    if let Some(nodes) = &rdt.bandwidth_used {
-        object.objects("mbm_stats", nodes.iter(), |object, node| {
-            object.nonzero("mbm_total_bytes", node.total);
-            object.nonzero("mbm_local_bytes", node.local);
+            object.nonzero("min_bandwidth", bandwidth.min_bandwidth);
+            object.nonzero("num_closids", bandwidth.num_closids);
         });
     }
-    if let Some(nodes) = &rdt.l3_occupancy {
-        object.objects("cmt_stats", nodes.iter(), |object, bytes| {
-            object.nonzero("llc_occupancy", *bytes);
-        });
-    }
+    object.nonempty("mem_bw_schema_root", &rdt.mem_bw_schema_root);
+    object.nonempty("mem_bw_schema", &rdt.mem_bw_schema);
+    object.objects("mbm_stats", rdt.mbm_stats.iter(), |object, node| {
+        object.nonzero("mbm_total_bytes", node.mbm_total_bytes);
+        object.nonzero("mbm_local_bytes", node.mbm_local_bytes);
+    });
+    object.objects("cmt_stats", rdt.cmt_stats.iter(), |object, node| {
+        object.nonzero("llc_occupancy", node.llc_occupancy);
+    });
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Lines that runc 1.1.5 printed, and what it cannot show.
 
-use libcontainer::statistics::{BandwidthUsed, L3Cache, MemoryBandwidth, Throttling};
+use libcontainer::statistics::{
+    CacheInfo, CacheOccupancy, MemoryBandwidth, MemoryBandwidthInfo, Throttling,
+};
 
 use super::*;
 
@@ -216,27 +218,28 @@ fn reservations_of_huge_pages_on_v1() {
 #[test]
 fn resctrl() {
     let mut reading = empty(CgroupVersion::V2);
+    let traffic = |total| MemoryBandwidth {
+        mbm_total_bytes: total,
+        mbm_local_bytes: 0,
+    };
     reading.intel_rdt = Some(IntelRdt {
-        l3: Some(L3Cache {
+        l3_cache_info: Some(CacheInfo {
             cbm_mask: "7ff".into(),
             min_cbm_bits: 1,
-            closids: 16,
-            root_schema: "L3:0=7ff".into(),
-            schema: "L3:0=7f".into(),
+            num_closids: 16,
         }),
-        bandwidth: Some(MemoryBandwidth {
-            granularity: 10,
+        l3_cache_schema_root: "L3:0=7ff".into(),
+        l3_cache_schema: "L3:0=7f".into(),
+        mem_bw_info: Some(MemoryBandwidthInfo {
+            bandwidth_gran: 10,
             delay_linear: 1,
-            minimum: 10,
-            closids: 8,
-            root_schema: "MB:0=100".into(),
-            schema: "MB:0=70".into(),
+            min_bandwidth: 10,
+            num_closids: 8,
         }),
-        bandwidth_used: Some(vec![
-            BandwidthUsed { total: 9, local: 0 },
-            BandwidthUsed::default(),
-        ]),
-        l3_occupancy: Some(vec![123]),
+        mem_bw_schema_root: "MB:0=100".into(),
+        mem_bw_schema: "MB:0=70".into(),
+        mbm_stats: vec![traffic(9), traffic(0)],
+        cmt_stats: vec![CacheOccupancy { llc_occupancy: 123 }],
     });
     let expected = "\"intel_rdt\":{\"l3_cache_info\":{\"cbm_mask\":\"7ff\",\"min_cbm_bits\":1,\"num_closids\":16},\
         \"l3_cache_schema_root\":\"L3:0=7ff\",\"l3_cache_schema\":\"L3:0=7f\",\

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::cgroup::{Cgroup, OomEvents};
 use crate::error::{Error, ErrorKind};
+use crate::intel_rdt;
 use crate::state::Entry;
 use crate::statistics::Statistics;
 
@@ -11,7 +12,11 @@ use super::cgroup_of;
 
 /// See [`crate::Container::statistics`].
 pub fn statistics(entry: &Entry) -> Result<Statistics, Error> {
-    cgroup(entry)?.statistics()
+    let mut statistics = cgroup(entry)?.statistics()?;
+    if let Some(placement) = entry.record().and_then(|record| record.intel_rdt.as_ref()) {
+        statistics.intel_rdt = intel_rdt::stats(placement)?;
+    }
+    Ok(statistics)
 }
 
 /// See [`crate::Container::oom_kills`].

@@ -10,12 +10,12 @@ use crate::table::flags;
 
 /// Prints the processes of the container's cgroup.
 pub fn run(invocation: &Invocation) -> Result<u8, Failure> {
+    let pids = invocation.container()?.processes()?;
     let json = match invocation.matches.text(&flags::FORMAT)?.unwrap_or("table") {
         "table" => false,
         "json" => true,
         _ => return Err(Failure::new("invalid format option")),
     };
-    let pids = invocation.container()?.processes()?;
     let text = if json {
         output::pids(pids.as_deref())
     } else {

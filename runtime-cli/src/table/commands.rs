@@ -14,8 +14,8 @@ const NEW_ID: Positional = Positional {
 
 /// All commands in the order of the help.
 pub static ALL: &[&Command] = &[
-    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &PAUSE, &RESUME, &LIST, &PS, &EVENTS, &SPEC,
-    &FEATURES, &EXPLAIN, &HELP, &GENERATE,
+    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &PAUSE, &RESUME, &LIST, &PS, &EVENTS,
+    &SPEC, &FEATURES, &EXPLAIN, &HELP, &GENERATE,
 ];
 
 /// What the commands have in common: one container id, nothing after it.

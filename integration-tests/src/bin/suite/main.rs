@@ -9,6 +9,7 @@ mod commands;
 mod denied;
 mod devices;
 mod engines;
+mod events;
 mod exec;
 mod hooks;
 mod lifecycle;
@@ -47,6 +48,7 @@ fn main() -> std::process::ExitCode {
         hooks::cases(),
         exec::cases(),
         pause::cases(),
+        events::cases(),
         terminal::cases(),
         attacks::cases(),
         broken::cases(),
