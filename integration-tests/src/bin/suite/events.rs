@@ -497,6 +497,11 @@ fn a_stopped_container_is_said_to_not_run(t: &Test) -> Done {
 fn a_container_that_is_only_created_has_events(t: &Test) -> Done {
     let c = t.container(&Bundle::sleeper())?;
     c.create()?;
-    assert_eq!(reading(&c)?.1["data"]["pids"]["current"], 1);
+    // runc's waiting process has some threads.
+    let (text, event) = reading(&c)?;
+    assert!(
+        event["data"]["pids"]["current"].as_u64() >= Some(1),
+        "{text}"
+    );
     Ok(())
 }
