@@ -328,3 +328,119 @@ fn swap(memory: &Memory, unified: bool, report: &mut Report<'_>) {
     };
     report(&["memory", "swap"], text.to_owned());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_what_the_kernel_takes() {
+        for list in [
+            "0", "0-3,7", "0, 2", "0-31:2/8", "all", "N", "4-N", "0,,1", "00",
+        ] {
+            assert!(is_list(list), "{list}");
+        }
+        for list in [
+            "",
+            ",",
+            "a",
+            "-1",
+            "1-",
+            "3-1",
+            "0-3:",
+            "0-3:2",
+            "0-3:3/2",
+            "0-3:0/0",
+            "1.5",
+            "+1",
+            "0x1",
+            "0\0",
+            "4294967296",
+            "0;1",
+        ] {
+            assert!(!is_list(list), "{list:?}");
+        }
+    }
+
+    fn faults(resources: &Resources) -> Vec<String> {
+        let mut found = Vec::new();
+        alone(resources, &mut |key, text| {
+            found.push(format!("{}: {text}", key.join("/")))
+        });
+        found
+    }
+
+    #[test]
+    fn names_of_unified_are_files_that_limit() {
+        let with = |name: &str| Resources {
+            unified: [(name.to_owned(), "1".to_owned())].into(),
+            ..Resources::default()
+        };
+        for name in [
+            "memory.high",
+            "hugetlb.2MB.rsvd.max",
+            "io.bfq.weight",
+            "cgroup.max.depth",
+            "new_thing.max",
+        ] {
+            assert_eq!(faults(&with(name)), [""; 0]);
+        }
+        for (name, text) in [
+            ("", "must be in the form CONTROLLER.PARAMETER"),
+            ("memory", "must be in the form CONTROLLER.PARAMETER"),
+            ("memory.", "must be in the form CONTROLLER.PARAMETER"),
+            (".", "must be in the form CONTROLLER.PARAMETER"),
+            ("..", "must be in the form CONTROLLER.PARAMETER"),
+            ("memory/high", "must be a file name (no slashes)"),
+            ("../memory.high", "must be a file name (no slashes)"),
+            ("memory.hi gh", "is no name of a control file"),
+            ("memory.high\n", "is no name of a control file"),
+            ("memory.\0", "is no name of a control file"),
+            ("a...b", "is no name of a control file"),
+            ("cgroup.procs", "can't be set: it is no limit"),
+            ("cgroup.threads", "can't be set: it is no limit"),
+            ("cgroup.kill", "can't be set: it is no limit"),
+            ("cgroup.type", "can't be set: it is no limit"),
+            ("cgroup.subtree_control", "can't be set: it is no limit"),
+        ] {
+            let found = faults(&with(name));
+            assert!(
+                found.len() == 1
+                    && found[0].contains(&format!("unified resource {} {text}", quoted(name))),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_ends_of_ranges_are_inside() {
+        let mut resources = Resources::default();
+        for (quota, period, burst, weight, pids) in [
+            (1_000, 1_000, 0, 10, 0),
+            ((1 << 44) - 1, 1_000_000, (1 << 44) - 1, 1000, MOST_PIDS),
+            (-1, 1_000, 0, 10, -1),
+        ] {
+            resources.cpu.quota = Some(quota);
+            resources.cpu.period = Some(period);
+            resources.cpu.burst = Some(burst);
+            resources.block_io.weight = Some(weight);
+            resources.pids.limit = Some(pids);
+            assert_eq!(faults(&resources), [""; 0]);
+        }
+        resources.cpu.quota = Some(999);
+        resources.cpu.period = Some(1_000_001);
+        resources.cpu.burst = Some(1 << 44);
+        resources.block_io.weight = Some(9);
+        resources.pids.limit = Some(MOST_PIDS + 1);
+        assert_eq!(
+            faults(&resources),
+            [
+                "cpu/quota: 999 is not between 1000 and 17592186044415 microseconds; -1 is no limit",
+                "cpu/period: 1000001 is not between 1000 and 1000000 microseconds",
+                "cpu/burst: 17592186044416 is more than the 17592186044415 microseconds that Linux can save",
+                "pids/limit: more than the 4194304 processes that Linux can have; -1 is no limit",
+                "blockIO/weight: 9 is not between 10 and 1000",
+            ]
+        );
+    }
+}

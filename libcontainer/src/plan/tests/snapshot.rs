@@ -71,6 +71,25 @@ fn snapshot_default_json() {
 }
 
 #[test]
+fn snapshot_limits() {
+    let mut config: serde_json::Value =
+        serde_json::from_str(&default_spec(None, true)).expect("JSON");
+    config["linux"]["resources"] = serde_json::json!({
+        "memory": {"limit": 67108864, "swap": 67108864, "checkBeforeUpdate": true},
+        "cpu": {"shares": 512, "quota": 50000, "period": 20000, "burst": 1000, "cpus": "0-1"},
+        "blockIO": {"weight": 100},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
+    });
+    for (name, into_cgroup) in [("limits-v2.txt", true), ("limits-v1.txt", false)] {
+        let mut facts = facts();
+        facts.process.into_cgroup = into_cgroup;
+        let text = plan_of(&config.to_string(), &facts, Format::Text);
+        let before = text.split("\n\n").next().expect("a section");
+        check(name, &format!("{before}\n"));
+    }
+}
+
+#[test]
 fn snapshot_rootless() {
     let mut facts = facts();
     facts.privileged = false;
