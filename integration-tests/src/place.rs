@@ -209,6 +209,7 @@ pub struct HostMount {
 impl HostMount {
     /// Mounts a new tmpfs at `point`, which is made.
     pub fn tmpfs(point: &Path) -> Result<HostMount, Failure> {
+        may_mount()?;
         std::fs::create_dir_all(point)?;
         mount(
             Some("tmpfs"),
@@ -224,6 +225,7 @@ impl HostMount {
 
     /// Bind-mounts `source` at `point`, which is made, with all below it.
     pub fn bind(source: &Path, point: &Path) -> Result<HostMount, Failure> {
+        may_mount()?;
         let none: Option<&str> = None;
         if source.is_dir() {
             std::fs::create_dir_all(point)?;
@@ -244,6 +246,7 @@ impl HostMount {
 
     /// Bind-mounts the file `source` over the file `target`, which is there.
     pub fn over(source: &Path, target: &Path) -> Result<HostMount, Failure> {
+        may_mount()?;
         let none: Option<&str> = None;
         mount(Some(source), target, none, MsFlags::MS_BIND, none)?;
         Ok(HostMount {
@@ -253,6 +256,7 @@ impl HostMount {
 
     /// Mounts an overlay at `point`, which is there: the directory `lower` shows, and what is written goes below `scratch`.
     pub fn overlay(lower: &Path, scratch: &Path, point: &Path) -> Result<HostMount, Failure> {
+        may_mount()?;
         let (upper, work) = (scratch.join("upper"), scratch.join("work"));
         std::fs::create_dir_all(&upper)?;
         std::fs::create_dir_all(&work)?;
@@ -284,6 +288,14 @@ impl HostMount {
             MsFlags::MS_SHARED | MsFlags::MS_REC,
             none,
         )?)
+    }
+}
+
+fn may_mount() -> Result<(), Failure> {
+    if nix::unistd::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Failure::skip("needs root: it mounts something on the host"))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
 use garboard_integration_tests::container::wait_until;
+use garboard_integration_tests::needs::Need;
 use garboard_integration_tests::{cases, cgroups, processes};
 
 pub fn cases() -> Vec<Case> {
@@ -185,6 +186,8 @@ fn delete_force_is_idempotent(t: &Test) -> Done {
 }
 
 fn kill_ends_all_when_the_pid_namespace_is_shared(t: &Test) -> Done {
+    // A user may mount no procfs for a pid namespace that is not theirs.
+    t.needs(&[Need::Root])?;
     t.not_for_runc("1.1 signals init alone without --all")?;
     let c =
         t.container(&Bundle::shell("sleep 1001 & sleep 1002 & wait").without_namespace("pid"))?;
@@ -198,6 +201,7 @@ fn kill_ends_all_when_the_pid_namespace_is_shared(t: &Test) -> Done {
 }
 
 fn kill_all_ends_leftovers_after_init_is_gone(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let c = t.container(&Bundle::shell("sleep 1001 & exit 0").without_namespace("pid"))?;
     c.run_detached()?;
     c.await_status("stopped")?;
@@ -280,9 +284,10 @@ fn run_passes_stdin_through(t: &Test) -> Done {
 }
 
 fn the_cgroup_is_where_cgroups_path_says(t: &Test) -> Done {
+    t.needs(&[Need::Cgroupfs])?;
     let c = t.container(&Bundle::sleeper())?;
     c.create()?;
-    let wanted = format!("/{}/{}", t.token, c.id);
+    let wanted = t.cgroups_path(&c.id)?;
     let controller = if t.place.is_unified() { "" } else { "devices" };
     assert_eq!(
         cgroups::of_process(c.pid()?, controller)?,
@@ -295,6 +300,7 @@ fn the_cgroup_is_where_cgroups_path_says(t: &Test) -> Done {
 
 fn a_cgroup_with_foreign_processes_is_refused(t: &Test) -> Done {
     t.not_for_runc("1.1 warns only")?;
+    t.needs(&[Need::Cgroupfs])?;
     let c = t.container(&Bundle::sleeper())?;
     let top = cgroups::hierarchies()?;
     let top = top
@@ -303,7 +309,7 @@ fn a_cgroup_with_foreign_processes_is_refused(t: &Test) -> Done {
     let Some(top) = top else {
         return Err(Failure::skip("no hierarchy to put a process in"));
     };
-    let dir = top.join(&t.token).join(&c.id);
+    let dir = top.join(t.cgroups_path(&c.id)?.trim_start_matches('/'));
     fs::create_dir_all(&dir)?;
     let mut stranger = std::process::Command::new("sleep").arg("1000").spawn()?;
     fs::write(dir.join("cgroup.procs"), stranger.id().to_string())?;

@@ -1,7 +1,8 @@
-//! The conformance suite: `suite [--place native|v2] [--list] [--jobs N] [WORD]...`.
+//! The conformance suite: `suite [--place native|v2|vm|user]... [--driver cgroupfs|systemd]... [--list] [--jobs N] [WORD]...`.
 //!
 //! The runtime is `$GARBOARD_TEST_RUNTIME`, or `garboard` beside this program. Cases are grouped by subject, one file each.
 
+mod apparmor;
 mod attacks;
 mod broken;
 mod canary;
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
         commands::cases(),
         process::cases(),
         privileges::cases(),
+        apparmor::cases(),
         namespaces::cases(),
         mounts::cases(),
         propagation::cases(),

@@ -1,8 +1,11 @@
 //! The process of a container: arguments, environment, directory, identity, limits, signals, descriptors.
 
+use std::fs;
+
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Test};
 use garboard_integration_tests::cases;
+use garboard_integration_tests::needs::{Need, SYS_RESOURCE};
 use serde_json::json;
 
 pub fn cases() -> Vec<Case> {
@@ -25,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         rlimits_in_error_are_refused,
         a_low_descriptor_limit_starts,
         the_oom_score_is_set,
+        a_privileged_engine_raises_limits,
         the_scheduler_is_set,
         the_io_priority_is_set,
         the_callers_cpu_affinity_does_not_leak,
@@ -295,6 +299,23 @@ fn a_low_descriptor_limit_starts(t: &Test) -> Done {
         .success()?;
     let seen = garboard_integration_tests::probe::Report::parse(&out.stdout())?;
     assert_eq!(seen.at("/rlimits/RLIMIT_NOFILE"), &json!([5, 64]));
+    Ok(())
+}
+
+fn a_privileged_engine_raises_limits(t: &Test) -> Done {
+    t.needs(&[Need::Root, SYS_RESOURCE])?;
+    let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
+    let own: i32 = fs::read_to_string("/proc/self/oom_score_adj")?
+        .trim()
+        .parse()?;
+    let (raised, lowered) = (hard + 1000, own - 500);
+    let limit = json!({"type": "RLIMIT_NOFILE", "soft": raised, "hard": raised});
+    let bundle = Bundle::probe()
+        .set("/process/rlimits", json!([limit]))
+        .set("/process/oomScoreAdj", json!(lowered));
+    let seen = t.container(&bundle)?.report()?;
+    assert_eq!(seen.at("/rlimits/RLIMIT_NOFILE"), &json!([raised, raised]));
+    assert_eq!(seen.at("/oom_score_adj"), &json!(lowered.to_string()));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
 use garboard_integration_tests::cases;
+use garboard_integration_tests::needs::Need;
 use garboard_integration_tests::place::HostMount;
 use garboard_integration_tests::probe::Report;
 use serde_json::json;
@@ -163,6 +164,8 @@ fn a_slave_receives_what_the_host_mounts_later(t: &Test) -> Done {
 
 fn an_idmapped_bind_shows_mapped_owners(t: &Test) -> Done {
     t.not_for_runc("1.1 has no idmapped mounts")?;
+    // The source is on a tmpfs.
+    t.needs(&[Need::Kernel(6, 3)])?;
     let source = t.scratch("source")?;
     fs::write(source.join("file"), "x")?;
     std::os::unix::fs::chown(source.join("file"), Some(5), Some(5))?;
@@ -177,6 +180,8 @@ fn an_idmapped_bind_shows_mapped_owners(t: &Test) -> Done {
 
 fn an_idmapped_bind_in_a_user_namespace(t: &Test) -> Done {
     t.not_for_runc("1.1 has no idmapped mounts")?;
+    // The source is on a tmpfs.
+    t.needs(&[Need::Kernel(6, 3)])?;
     let source = t.scratch("source")?;
     fs::write(source.join("file"), "x")?;
     std::os::unix::fs::chown(source.join("file"), Some(5), Some(5))?;
