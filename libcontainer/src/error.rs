@@ -140,7 +140,8 @@ impl Error {
         let wrong = self.config_errors().iter().map(|one| one.pointer.clone());
         let refused = self.refused().and_then(|refused| refused.pointer.clone());
         let hook = self.downcast_ref::<HookError>().map(HookError::pointer);
-        wrong.chain(refused).chain(hook).collect()
+        let cgroup = self.downcast_ref::<CreateError>().map(CreateError::pointer);
+        wrong.chain(refused).chain(hook).chain(cgroup).collect()
     }
 
     /// Each fault of a config.json or process document; empty for an error of another kind.

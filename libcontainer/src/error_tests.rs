@@ -125,23 +125,30 @@ fn errors_of_cgroups() {
     let path = || PathBuf::from("/sys/fs/cgroup/c1");
     for (error, text) in [
         (
-            CreateError::Refused(Refused::new("mkdir", path(), EPERM)),
-            "Refused\nmkdir on /sys/fs/cgroup/c1: operation not permitted\n / 1 / mkdir / /sys/fs/cgroup/c1",
+            CreateError::Refused(Refused::new("mkdir(cgroup)", path(), EPERM)),
+            "Refused\nmkdir(cgroup) on /sys/fs/cgroup/c1: operation not permitted (hint: this user may not make cgroups there: have a cgroup delegated (systemd: Delegate=yes), or ask for no limits)\n / 1 / mkdir(cgroup) / /sys/fs/cgroup/c1",
         ),
         (
             CreateError::NotEmpty {
                 path: path(),
                 processes: 2,
             },
-            "AlreadyExists\ncontainer's cgroup is not empty: 2 process(es) found in /sys/fs/cgroup/c1\n / 0 /  / /sys/fs/cgroup/c1",
+            "AlreadyExists\nconfig.json#/linux/cgroupsPath: container's cgroup is not empty: 2 process(es) found in /sys/fs/cgroup/c1 (hint: another container may run there; each needs a path of its own)\nconfig.json#/linux/cgroupsPath / 0 /  / /sys/fs/cgroup/c1",
         ),
         (
             CreateError::HasChildren { path: path() },
-            "AlreadyExists\ncontainer's cgroup is not empty: /sys/fs/cgroup/c1 has sub-cgroups\n / 0 /  / /sys/fs/cgroup/c1",
+            "AlreadyExists\nconfig.json#/linux/cgroupsPath: container's cgroup is not empty: /sys/fs/cgroup/c1 has sub-cgroups (hint: another container may run there; each needs a path of its own)\nconfig.json#/linux/cgroupsPath / 0 /  / /sys/fs/cgroup/c1",
         ),
         (
             CreateError::NotCgroup { path: path() },
-            "Unsupported\n/sys/fs/cgroup/c1 is not a cgroup filesystem\n / 0 /  / /sys/fs/cgroup/c1",
+            "Unsupported\nconfig.json#/linux/cgroupsPath: /sys/fs/cgroup/c1 is not a cgroup filesystem\nconfig.json#/linux/cgroupsPath / 0 /  / /sys/fs/cgroup/c1",
+        ),
+        (
+            CreateError::NotDomain {
+                path: path(),
+                kind: "threaded".to_owned(),
+            },
+            "Unsupported\nconfig.json#/linux/cgroupsPath: cannot enter cgroupv2 /sys/fs/cgroup/c1: its cgroup.type is \"threaded\" (hint: a cgroup above it is threaded; choose a path where every cgroup.type is \"domain\")\nconfig.json#/linux/cgroupsPath / 0 /  / /sys/fs/cgroup/c1",
         ),
     ] {
         assert_eq!(shown(&error.into()), text);

@@ -31,8 +31,17 @@ pub fn hint(call: &str, errno: Errno) -> Option<&'static str> {
         (name, _) if denied && REQUIRED.contains(&name) => Some(
             "inside another container its seccomp profile or missing capabilities may deny this call",
         ),
+        ("mkdir", libc_errno::EROFS) if call == "mkdir(cgroup)" => Some(
+            "cgroups are mounted read-only here: in a container, run the outer one with /sys/fs/cgroup writable",
+        ),
+        ("mkdir", libc_errno::EPERM | libc_errno::EACCES) if call == "mkdir(cgroup)" => Some(
+            "this user may not make cgroups there: have a cgroup delegated (systemd: Delegate=yes), or ask for no limits",
+        ),
         ("memfd_create", libc_errno::EACCES) => Some(
             "vm.memfd_noexec is 2: nothing may be executed from memory, and the stage is; set it to 1 or 0",
+        ),
+        ("write", libc_errno::ENOSPC) => Some(
+            "a cpuset without cpus or mems takes no process, and resctrl has only so many groups",
         ),
         (_, libc_errno::ENOSPC) => {
             Some("a filesystem or a kernel limit (user.max_*_namespaces, fs.mount-max) is full")

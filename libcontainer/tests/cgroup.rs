@@ -201,9 +201,9 @@ fn a_cgroup_with_processes_or_children_is_not_taken() {
     let error = Cgroup::create(&plan, "other").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert!(
-        error
-            .to_string()
-            .starts_with("container's cgroup is not empty: 1 process(es) found"),
+        error.to_string().starts_with(
+            "config.json#/linux/cgroupsPath: container's cgroup is not empty: 1 process(es) found"
+        ),
         "{error}"
     );
     assert!(sleeper.is_alive() && first.is_marked());

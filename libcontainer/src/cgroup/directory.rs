@@ -15,11 +15,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-use crate::error::{Error, ErrorKind, Refused};
+use crate::error::{Error, ErrorKind, Pointer, Refused};
 use crate::host::{Host, parse_number};
-use crate::kernel_file::{read_all, write_value};
+use crate::kernel_file::{read_all, read_record, write_value};
 
 use super::layout::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC};
+use super::path::POINTER;
 use super::{Place, Removal, Version, survivors, v2};
 
 const MARK: &std::ffi::CStr = c"user.garboard";
@@ -38,28 +39,43 @@ pub(super) struct Directory {
     pub made: bool,
 }
 
+/// What to do about a directory that is in use.
+const SHARED: &str = " (hint: another container may run there; each needs a path of its own)";
+
 /// Why a directory could not become the container's.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CreateError {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// runc's text for the first case, which engines show.
-    #[error("container's cgroup is not empty: {processes} process(es) found in {}", path.display())]
+    #[error("{POINTER}: container's cgroup is not empty: {processes} process(es) found in {}{SHARED}", path.display())]
     NotEmpty { path: PathBuf, processes: usize },
-    #[error("container's cgroup is not empty: {} has sub-cgroups", path.display())]
+    #[error("{POINTER}: container's cgroup is not empty: {} has sub-cgroups{SHARED}", path.display())]
     HasChildren { path: PathBuf },
-    #[error("{} is not a cgroup filesystem", path.display())]
+    #[error("{POINTER}: {} is not a cgroup filesystem", path.display())]
     NotCgroup { path: PathBuf },
+    #[error(
+        "{POINTER}: cannot enter cgroupv2 {}: its cgroup.type is {kind:?} (hint: a cgroup above it is threaded; choose a path where every \
+         cgroup.type is \"domain\")",
+        path.display()
+    )]
+    NotDomain { path: PathBuf, kind: String },
 }
 
 impl CreateError {
+    /// What asks for the directory.
+    pub fn pointer(&self) -> Pointer {
+        POINTER
+    }
+
     /// The directory.
     pub fn path(&self) -> Option<&Path> {
         match self {
             CreateError::Refused(refused) => refused.path.as_deref(),
             CreateError::NotEmpty { path, .. }
             | CreateError::HasChildren { path }
-            | CreateError::NotCgroup { path } => Some(path),
+            | CreateError::NotCgroup { path }
+            | CreateError::NotDomain { path, .. } => Some(path),
         }
     }
 }
@@ -71,7 +87,9 @@ impl From<CreateError> for Error {
             CreateError::NotEmpty { .. } | CreateError::HasChildren { .. } => {
                 Error::new(ErrorKind::AlreadyExists, error)
             }
-            CreateError::NotCgroup { .. } => Error::new(ErrorKind::Unsupported, error),
+            CreateError::NotCgroup { .. } | CreateError::NotDomain { .. } => {
+                Error::new(ErrorKind::Unsupported, error)
+            }
         }
     }
 }
@@ -91,7 +109,8 @@ impl Directory {
     }
 
     fn take(place: &Place, path: &Path, token: &str, made: bool) -> Result<Directory, CreateError> {
-        let refused = |call: &'static str| move |errno: Errno| Refused::new(call, path, errno);
+        let refused =
+            |call: &'static str| move |errno: Errno| Refused::new(call, path, errno).at(POINTER);
         let fd = open(CWD, path).map_err(refused("openat2"))?;
         let magic = fstatfs(&fd)
             .map_err(refused("fstatfs"))?
@@ -122,7 +141,24 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Whether processes can live in it: below a threaded cgroup a new one is `domain invalid`, and in a threaded one processes can neither
+    /// be listed nor killed.
+    pub fn check_domain(&self) -> Result<(), CreateError> {
+        if !self.place.is_unified() {
+            return Ok(());
+        }
+        let kind = read_record(&self.fd, c"cgroup.type").unwrap_or_default();
+        match kind.trim_ascii() {
+            kind @ (b"domain invalid" | b"threaded") => Err(CreateError::NotDomain {
+                path: self.place.host_path(),
+                kind: String::from_utf8_lossy(kind).into_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn check_empty(&self, path: &Path) -> Result<(), CreateError> {
+        self.check_domain()?;
         let mut pids = Vec::new();
         self.add_processes(&mut pids)?;
         if !pids.is_empty() {
@@ -270,10 +306,10 @@ fn make_with_parents(place: &Place) -> Result<bool, Refused> {
             Ok(()) => return Ok(true),
             Err(Errno::EXIST) => return Ok(false),
             Err(Errno::NOENT) => make_parents(place)?,
-            Err(errno) => return Err(Refused::new("mkdir", path, errno)),
+            Err(errno) => return Err(Refused::new("mkdir(cgroup)", path, errno).at(POINTER)),
         }
     }
-    Err(Refused::new("mkdir", path, Errno::NOENT))
+    Err(Refused::new("mkdir(cgroup)", path, Errno::NOENT).at(POINTER))
 }
 
 fn make_parents(place: &Place) -> Result<(), Refused> {
@@ -299,7 +335,7 @@ fn make_parents(place: &Place) -> Result<(), Refused> {
             }
             // NOENT: another removal took the parent above; the caller tries again from the top.
             Err(Errno::EXIST | Errno::NOENT) => {}
-            Err(errno) => return Err(Refused::new("mkdir", path, errno)),
+            Err(errno) => return Err(Refused::new("mkdir(cgroup)", path, errno).at(POINTER)),
         }
     }
     Ok(())

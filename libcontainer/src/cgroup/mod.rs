@@ -8,6 +8,7 @@
 //! removing a directory are the same everywhere ([`directory`]); what differs is behind one trait ([`driver`]). Limits are planned as
 //! writes before anything is made ([`limits`]).
 
+pub(crate) mod delegate;
 pub mod device;
 mod directory;
 mod driver;
@@ -167,7 +168,18 @@ impl Cgroup {
                 named.or_else(|| below.iter().find(|(controllers, _)| controllers.is_none()));
             match chosen {
                 Some((_, path)) if !path.is_empty() => {
-                    directory.write(&format!("{path}/cgroup.procs"), pid.to_string().as_bytes())?
+                    let entered = directory
+                        .write(&format!("{path}/cgroup.procs"), pid.to_string().as_bytes());
+                    match entered {
+                        // The cgroup2 tree of a hybrid machine is not shown to the container, which therefore has made nothing there.
+                        Err(refused)
+                            if directory.place.version == Version::V2
+                                && refused.errno == Errno::NOENT.into() =>
+                        {
+                            directory.write("cgroup.procs", pid.to_string().as_bytes())?;
+                        }
+                        entered => entered?,
+                    }
                 }
                 _ => directory.write("cgroup.procs", pid.to_string().as_bytes())?,
             }

@@ -7,7 +7,7 @@ use rustix::fs::{Mode, mkdirat};
 use stage::message::ToStage;
 
 use crate::bundle::Bundle;
-use crate::cgroup::{Cgroup, CgroupPlan};
+use crate::cgroup::{Cgroup, CgroupPlan, delegate};
 use crate::config::{Config, ConfigErrors, IdMaps, SysctlScope};
 use crate::container::Container;
 use crate::error::{Error, Pointer, Refused};
@@ -116,7 +116,10 @@ impl Create<'_> {
         if !cgroup.is_none() {
             self.tell(Event::CgroupMade);
         }
-        cgroup.set_limits(&self.cgroup_plan.limits)?;
+        // Why it is refused is looked into only then.
+        let told = |cgroup: &Cgroup, error| cgroup.not_a_domain().unwrap_or(error);
+        let limited = cgroup.set_limits(&self.cgroup_plan.limits);
+        limited.map_err(|error| told(&cgroup, error))?;
         let mut rdt = rdt_plan.map(Group::create).transpose()?;
         // The stage does not wait for us before it runs hooks, and nothing of the container runs outside its limits. On v1 the policy is
         // many writes, of which the first denies everything: a stage that makes a device meanwhile would be refused.
@@ -124,7 +127,11 @@ impl Create<'_> {
         if devices_first {
             cgroup.set_devices(&self.config.cgroup.device_rules)?;
         }
-        let mut child = self.spawn(&plan, (&cgroup, rdt.as_ref()), fifo.as_ref())?;
+        let spawned = self.spawn(&plan, (&cgroup, rdt.as_ref()), fifo.as_ref());
+        let mut child = spawned.map_err(|error| told(&cgroup, error))?;
+        if let Some(owner) = delegate::owner(self.config) {
+            cgroup.delegate(owner)?;
+        }
         if let Some(pid) = child.first_pid() {
             self.tell(Event::Launched { pid });
         }

@@ -6,6 +6,7 @@ mod apparmor;
 mod attacks;
 mod broken;
 mod canary;
+mod cgroup_paths;
 mod commands;
 mod denied;
 mod devices;
@@ -17,6 +18,7 @@ mod lifecycle;
 mod limits;
 mod mounts;
 mod namespaces;
+mod nesting;
 mod paths;
 mod pause;
 mod privileges;
@@ -24,6 +26,7 @@ mod process;
 mod propagation;
 mod rootless;
 mod settings;
+mod sub_cgroups;
 mod systems;
 mod terminal;
 mod values;
@@ -58,6 +61,9 @@ fn main() -> std::process::ExitCode {
         engines::cases(),
         systems::cases(),
         rootless::cases(),
+        nesting::cases(),
+        sub_cgroups::cases(),
+        cgroup_paths::cases(),
     ];
     let status = garboard_integration_tests::runner::main(cases.concat());
     std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))

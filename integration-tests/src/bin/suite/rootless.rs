@@ -1,16 +1,17 @@
 //! The runtime called by an ordinary user: a user namespace of one id, or of ranges by newuidmap, no cgroup, a root directory of the user's own.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
-use garboard_integration_tests::cases;
 use garboard_integration_tests::container::Container;
+use garboard_integration_tests::needs::Need;
 use garboard_integration_tests::place::HostMount;
 use garboard_integration_tests::probe::Report;
+use garboard_integration_tests::{cases, cgroups};
 use serde_json::{Value, json};
 
 pub fn cases() -> Vec<Case> {
@@ -19,6 +20,8 @@ pub fn cases() -> Vec<Case> {
         an_ordinary_user_maps_ranges_with_newuidmap,
         an_ordinary_user_goes_through_a_whole_life,
         an_ordinary_user_cannot_map_what_is_not_theirs,
+        limits_without_a_delegated_cgroup_are_refused,
+        a_delegated_cgroup_holds_the_users_container,
     ]
 }
 
@@ -110,7 +113,7 @@ fn owned(c: &Container<'_>) -> Done {
 
 /// The command, called by the user.
 fn by_user(command: &Command) -> Command {
-    let mut outer = Command::new("setpriv");
+    let mut outer = Command::new("/usr/bin/setpriv");
     outer.args([
         "--reuid",
         &USER.to_string(),
@@ -223,5 +226,83 @@ fn an_ordinary_user_cannot_map_what_is_not_theirs(t: &Test) -> Done {
         .finish(by_user(&c.run_command(&[])))?
         .exits_with(1)?;
     assert!(!out.stderr().is_empty());
+    Ok(())
+}
+
+fn limits_without_a_delegated_cgroup_are_refused(t: &Test) -> Done {
+    t.needs(&[Need::Root, Need::Cgroupfs])?;
+    t.not_for_runc("it names neither key nor hint")?;
+    let _user = user(t)?;
+    let bundle = bundle(&["true"], &one_id()).set("/linux/resources/pids/limit", json!(7));
+    let c = t.container(&bundle)?;
+    owned(&c)?;
+    let out = t
+        .runtime
+        .finish(by_user(&c.run_command(&[])))?
+        .exits_with(1)?;
+    let said = out.stderr();
+    assert!(
+        said.contains("config.json#/linux/") && said.contains("hint: "),
+        "{said}"
+    );
+    assert_eq!(fs::read_dir(&t.runtime.root)?.count(), 0);
+    Ok(())
+}
+
+/// What systemd does for a user's manager: a cgroup that is the user's, and the user's processes in one below it.
+fn a_delegated_cgroup_holds_the_users_container(t: &Test) -> Done {
+    t.needs(&[Need::V2, Need::Root, Need::Cgroupfs])?;
+    let _user = user(t)?;
+    let top = Path::new("/sys/fs/cgroup").join(&t.token);
+    let session = top.join("session");
+    fs::create_dir_all(&session)?;
+    for dir in [&top, &session] {
+        for file in [
+            "",
+            "cgroup.procs",
+            "cgroup.subtree_control",
+            "cgroup.threads",
+        ] {
+            chown(dir.join(file), Some(USER), Some(USER))?;
+        }
+    }
+    let limited = {
+        let every: Vec<_> = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")?
+            .split_whitespace()
+            .map(|name| format!("+{name}"))
+            .collect();
+        let _ = fs::write("/sys/fs/cgroup/cgroup.subtree_control", every.join(" "));
+        fs::read_to_string(top.join("cgroup.controllers"))?.contains("pids")
+    };
+    let mut bundle = bundle(&["sleep", "1000"], &ranges()).namespace("cgroup", None);
+    if limited {
+        bundle = bundle.set("/linux/resources/pids/limit", json!(7));
+    }
+    let c = t.container(&bundle)?;
+    owned(&c)?;
+    // No cgroupsPath: beside the caller's own cgroup.
+    let call = |command: &Command| {
+        let enter = format!("echo $$ > {}/cgroup.procs", session.display());
+        let mut shell = t.runtime.from_shell(&enter, &by_user(command));
+        shell
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        t.runtime.finish(shell)
+    };
+    call(&c.run_command(&["--detach"]))?.success()?;
+    let dir = top.join(&c.id);
+    assert_eq!(cgroups::processes(&dir).len(), 1, "{dir:?}");
+    assert_eq!(fs::metadata(&dir)?.uid(), USER);
+    if limited {
+        assert_eq!(fs::read_to_string(dir.join("pids.max"))?, "7\n");
+    }
+    let own = call(&c.command("exec", &[], &["tail", "-n1", "/proc/self/cgroup"]))?.success()?;
+    assert_eq!(own.stdout(), "0::/\n");
+    let listed = call(&c.command("ps", &["--format", "json"], &[]))?.success()?;
+    assert_eq!(listed.json()?.as_array().map(Vec::len), Some(1));
+    call(&c.command("delete", &["--force"], &[]))?.success()?;
+    assert!(!dir.is_dir());
+    fs::remove_dir(&session)?;
+    fs::remove_dir(&top)?;
     Ok(())
 }
