@@ -21,6 +21,8 @@ use super::{Place, device, frozen_above, not_frozen, not_thawed, survivors};
 
 /// How long to wait for the freezer: it only keeps a fork bomb from outrunning us, and another round follows.
 const FREEZE_LIMIT: Duration = Duration::from_millis(100);
+/// Who is still there after this long gets another signal: the pid of one that died may be that of another by now.
+const SIGNAL_AGAIN: Duration = Duration::from_millis(500);
 /// Pidfds held at once while killing, if so many descriptors are to be had: between two batches the lists are read again.
 const BATCH: usize = 256;
 /// Descriptors that stay free for reading the lists meanwhile: one for each level of sub-cgroups, and some more.
@@ -37,50 +39,70 @@ pub(super) fn kill(
         .iter()
         .find(|directory| directory.place.has("freezer"));
     let mut pause = Duration::from_micros(200);
-    loop {
-        let pids = processes(directories)?;
-        if pids.is_empty() {
-            return Ok(());
+    let mut signalled = BTreeSet::new();
+    let mut again = Instant::now();
+    while let Some(pids) = first_processes(directories)? {
+        // While the killed die there is nothing to freeze, which would only keep them from it.
+        if !pids.is_subset(&signalled) || Instant::now() >= again {
+            let _frozen = freezer.map(|directory| Frozen::new(directory));
+            signalled = signal(directories)?;
+            again = Instant::now() + SIGNAL_AGAIN;
         }
+        if Instant::now() >= deadline {
+            let mut left = Vec::new();
+            for directory in directories {
+                directory.add_processes(&mut left)?;
+            }
+            left.sort_unstable();
+            left.dedup();
+            return Err(survivors(host, &directories[0].place.host_path(), left));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Those of the first hierarchy that has any: usually all have the same.
+fn first_processes(directories: &[&Directory]) -> Result<Option<BTreeSet<i32>>, Refused> {
+    for directory in directories {
+        let pids = processes(directory)?;
+        if !pids.is_empty() {
+            return Ok(Some(pids));
+        }
+    }
+    Ok(None)
+}
+
+/// Sends SIGKILL to all, and says to whom. A pid may die and be given anew between our reading the list and opening it, so the list is
+/// read again before the signal goes to what was opened.
+fn signal(directories: &[&Directory]) -> Result<BTreeSet<i32>, Error> {
+    let mut signalled = BTreeSet::new();
+    for directory in directories {
+        let pids = processes(directory)?;
         if pids.contains(&own_pid()) {
             return Err(Error::new(
                 ErrorKind::Internal,
                 "refusing to kill: this process is in the container's cgroup",
             ));
         }
-        {
-            let _frozen = freezer.map(|directory| Frozen::new(directory));
-            signal(directories)?;
-        }
-        if Instant::now() >= deadline {
-            return Err(survivors(
-                host,
-                &directories[0].place.host_path(),
-                processes(directories)?.into_iter().collect(),
-            ));
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(10));
-    }
-}
-
-/// Sends SIGKILL to all. A pid may die and be given anew between our reading the list and opening it, so the list is read again before
-/// the signal goes to what was opened.
-fn signal(directories: &[&Directory]) -> Result<(), Error> {
-    let pids = processes(directories)?.into_iter().collect::<Vec<_>>();
-    let mut rest = pids.as_slice();
-    while !rest.is_empty() {
-        let (opened, tried) = open_batch(rest);
-        rest = &rest[tried..];
-        let still_in = processes(directories)?;
-        for (_, pidfd) in opened.iter().filter(|(pid, _)| still_in.contains(pid)) {
-            match pidfd_send_signal(pidfd, Signal::KILL) {
-                Ok(()) | Err(Errno::SRCH) => {}
-                Err(errno) => return Err(Refused::call("pidfd_send_signal(SIGKILL)", errno).into()),
+        let new = pids.difference(&signalled).copied().collect::<Vec<_>>();
+        let mut rest = new.as_slice();
+        while !rest.is_empty() {
+            let (opened, tried) = open_batch(rest);
+            rest = &rest[tried..];
+            let still_in = processes(directory)?;
+            for (pid, pidfd) in opened.iter().filter(|(pid, _)| still_in.contains(pid)) {
+                match pidfd_send_signal(pidfd, Signal::KILL) {
+                    Ok(()) | Err(Errno::SRCH) => signalled.insert(*pid),
+                    Err(errno) => {
+                        return Err(Refused::call("pidfd_send_signal(SIGKILL)", errno).into());
+                    }
+                };
             }
         }
     }
-    Ok(())
+    Ok(signalled)
 }
 
 /// Pidfds of the first of `pids`, and how many were tried, always one at least. Those that have ended are left out; an embedder may have
@@ -104,11 +126,9 @@ fn open_batch(pids: &[i32]) -> (Vec<(i32, OwnedFd)>, usize) {
     (opened, pids.len().min(BATCH))
 }
 
-fn processes(directories: &[&Directory]) -> Result<BTreeSet<i32>, Refused> {
+fn processes(directory: &Directory) -> Result<BTreeSet<i32>, Refused> {
     let mut pids = Vec::new();
-    for directory in directories {
-        directory.add_processes(&mut pids)?;
-    }
+    directory.add_processes(&mut pids)?;
     Ok(pids.into_iter().collect())
 }
 
