@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::launch;
 use crate::lifecycle;
 use crate::notify::NotifyProxy;
-use crate::request::ExecRequest;
+use crate::request::{ExecRequest, UpdateRequest};
 use crate::state::{Entry, Status};
 use crate::statistics::Statistics;
 use crate::sys;
@@ -150,6 +150,16 @@ impl Container {
     pub fn resume(&self) -> Result<(), Error> {
         lifecycle::resume(&self.entry, &self.host)?;
         self.observer.tell(self.id(), Event::Resumed);
+        Ok(())
+    }
+
+    /// Changes limits of a container that is created, running or paused, without stopping anything; what the request does not name stays.
+    /// Where it fails the former limits are in force again; when not all could be put back, the observer is told a warning.
+    /// Errors: InvalidConfig and Unsupported with everything that is wrong in the request, before anything is touched; WrongStatus
+    /// `container not running`; Refused with the limit that the kernel did not take.
+    pub fn update(&self, request: &UpdateRequest) -> Result<(), Error> {
+        lifecycle::update(&self.entry, &self.host, request, &self.observer)?;
+        self.observer.tell(self.id(), Event::Updated);
         Ok(())
     }
 

@@ -129,7 +129,8 @@ pub use lifecycle::explain;
 pub use notify::NotifyProxy;
 pub use plan::Format;
 pub use request::{
-    Console, CreateOptions, ExecFlags, ExecProcess, ExecRequest, check_preserved_fds,
+    Console, CreateOptions, ExecFlags, ExecProcess, ExecRequest, UpdateFlags, UpdateRequest,
+    check_preserved_fds,
 };
 pub use runtime::{Listed, Runtime, default_root};
 pub use state::Status;

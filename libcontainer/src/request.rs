@@ -1,8 +1,9 @@
-//! What a caller asks for besides the bundle: stdio, sockets, files to write, and how a process is described for exec.
+//! What a caller asks for besides the bundle: stdio, sockets, files to write, how a process is described for exec, other limits.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use crate::config::Resources;
 use crate::error::{Error, ErrorKind};
 use crate::sys;
 
@@ -125,6 +126,69 @@ impl ExecRequest {
             cgroup: Vec::new(),
             ignore_paused: false,
         }
+    }
+}
+
+/// Other limits for a container. What is not named keeps the value it has; device rules are never touched.
+#[derive(Debug, Clone)]
+pub enum UpdateRequest {
+    /// A `linux.resources` object as JSON.
+    Document(Vec<u8>),
+    /// The values of `update`'s flags.
+    Flags(UpdateFlags),
+}
+
+/// The limits that `update` has flags for, in the units of config.json's `linux.resources`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct UpdateFlags {
+    /// Bytes; -1: unlimited, and so is swap unless it is named.
+    pub memory: Option<i64>,
+    /// Bytes; -1: none.
+    pub memory_reservation: Option<i64>,
+    /// Bytes of memory and swap together; -1: unlimited.
+    pub memory_swap: Option<i64>,
+    /// v1's weight.
+    pub cpu_shares: Option<u64>,
+    /// Microseconds a period; negative: unlimited.
+    pub cpu_quota: Option<i64>,
+    /// Microseconds.
+    pub cpu_period: Option<u64>,
+    /// Microseconds.
+    pub cpu_burst: Option<u64>,
+    /// Microseconds; v1 only.
+    pub cpu_rt_runtime: Option<i64>,
+    /// Microseconds; v1 only.
+    pub cpu_rt_period: Option<u64>,
+    /// 1: SCHED_IDLE for the whole container.
+    pub cpu_idle: Option<i64>,
+    /// A list as in cpuset(7).
+    pub cpuset_cpus: Option<String>,
+    /// The same of memory nodes.
+    pub cpuset_mems: Option<String>,
+    /// Negative: unlimited.
+    pub pids_limit: Option<i64>,
+    /// 10 to 1000.
+    pub blkio_weight: Option<u16>,
+}
+
+impl UpdateFlags {
+    pub(crate) fn resources(&self) -> Resources {
+        let mut resources = Resources::default();
+        resources.memory.limit = self.memory;
+        resources.memory.reservation = self.memory_reservation;
+        resources.memory.swap = self.memory_swap;
+        resources.cpu.shares = self.cpu_shares;
+        resources.cpu.quota = self.cpu_quota;
+        resources.cpu.period = self.cpu_period;
+        resources.cpu.burst = self.cpu_burst;
+        resources.cpu.realtime_runtime = self.cpu_rt_runtime;
+        resources.cpu.realtime_period = self.cpu_rt_period;
+        resources.cpu.idle = self.cpu_idle;
+        resources.cpu.cpus.clone_from(&self.cpuset_cpus);
+        resources.cpu.mems.clone_from(&self.cpuset_mems);
+        resources.pids.limit = self.pids_limit;
+        resources.block_io.weight = self.blkio_weight;
+        resources
     }
 }
 

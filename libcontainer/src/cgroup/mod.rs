@@ -264,6 +264,16 @@ impl Cgroup {
         limits::apply(&self.directories, steps)
     }
 
+    /// What the files that `steps` would write say now.
+    pub fn save_limits(&self, steps: &[limits::Step]) -> Vec<limits::SavedLimit> {
+        limits::save(&self.directories, steps)
+    }
+
+    /// Makes the files say that again. Errors: Refused; those that could be put back are.
+    pub fn restore_limits(&self, saved: &[limits::SavedLimit]) -> Result<(), Error> {
+        self.set_limits(&limits::restoring(&self.directories, saved))
+    }
+
     /// Which files its limits are.
     pub fn version(&self) -> Version {
         self.driver.version()
@@ -334,7 +344,8 @@ impl Cgroup {
         self.driver.release(&self.directories)
     }
 
-    fn check_marked(&self) -> Result<(), Error> {
+    /// Whether there is a cgroup to work on, and it is the container's. Errors: Unsupported without one; Internal when it is a stranger's.
+    pub fn check_marked(&self) -> Result<(), Error> {
         if self.directories.is_empty() {
             return Err(Error::new(
                 ErrorKind::Unsupported,

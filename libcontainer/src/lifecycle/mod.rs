@@ -10,6 +10,7 @@ mod kill;
 mod pause;
 mod start;
 mod statistics;
+mod update;
 
 use std::os::fd::OwnedFd;
 
@@ -30,6 +31,7 @@ pub use kill::{kill, send};
 pub use pause::{pause, resume};
 pub use start::start;
 pub use statistics::{oom_events, oom_kills, statistics};
+pub use update::update;
 
 /// The handle of a recorded container.
 pub fn load(entry: Entry, host: Host, observer: &Observer) -> Result<Container, Error> {

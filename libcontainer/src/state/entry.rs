@@ -142,17 +142,27 @@ impl Entry {
     /// Reads the record again, after the lock was taken or time has passed.
     /// Errors: Unsupported for a record of another version; NotFound when the container was removed meanwhile.
     pub fn reload(&mut self) -> Result<(), Error> {
-        self.content = match read_plain(&self.dir, RECORD_FILE) {
-            Ok(text) => parse(&text, &self.path)?,
-            Err(Errno::NOENT) if fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0) => {
-                return Err(Error::new(ErrorKind::NotFound, "container does not exist"));
-            }
-            Err(Errno::NOENT) => Content::Torn,
-            Err(errno) => {
-                return Err(Refused::new("read", self.path.join(RECORD_FILE), errno).into());
-            }
-        };
+        self.content = self.read()?;
         Ok(())
+    }
+
+    /// The record as it is on disk now; `None` when it is torn. Errors: as [`Entry::reload`].
+    pub fn fresh_record(&self) -> Result<Option<Record>, Error> {
+        match self.read()? {
+            Content::Record(record) => Ok(Some(*record)),
+            Content::Torn => Ok(None),
+        }
+    }
+
+    fn read(&self) -> Result<Content, Error> {
+        match read_plain(&self.dir, RECORD_FILE) {
+            Ok(text) => parse(&text, &self.path),
+            Err(Errno::NOENT) if fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0) => {
+                Err(Error::new(ErrorKind::NotFound, "container does not exist"))
+            }
+            Err(Errno::NOENT) => Ok(Content::Torn),
+            Err(errno) => Err(Refused::new("read", self.path.join(RECORD_FILE), errno).into()),
+        }
     }
 
     /// Takes the lock, waiting until the deadline. It is held until `unlock` or until this value is dropped, and freed by the kernel when
@@ -281,13 +291,18 @@ impl Entry {
 
     /// Replaces the record. The caller holds the lock.
     pub fn update(&mut self, record: Record) -> Result<(), Error> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        self.write_record(NEW_RECORD_FILE, flags, &record)?;
-        renameat(&self.dir, NEW_RECORD_FILE, &self.dir, RECORD_FILE)
-            .map_err(|errno| Refused::new("rename", self.path.join(RECORD_FILE), errno))?;
+        self.save(&record)?;
         self.content = Content::Record(Box::new(record));
         Ok(())
+    }
+
+    /// The same on disk only: what this value knows of the container is still true.
+    pub fn save(&self, record: &Record) -> Result<(), Error> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.write_record(NEW_RECORD_FILE, flags, record)?;
+        renameat(&self.dir, NEW_RECORD_FILE, &self.dir, RECORD_FILE)
+            .map_err(|errno| Refused::new("rename", self.path.join(RECORD_FILE), errno).into())
     }
 
     fn write_first(&self, record: &Record) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Place;
+use crate::cgroup::limits::SavedLimit;
 use crate::config;
 use crate::error::{Error, Refused};
 use crate::host::Host;
@@ -68,6 +69,9 @@ pub struct Record {
     /// What loads into every process of the container; there once it is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<Filter>,
+    /// An update was under way: what the files said before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<SavedLimit>,
     /// When init dies, the kernel kills all others: the container has a pid namespace of its own.
     pub private_pid_namespace: bool,
     /// CLONE_NEW* of the namespaces that config.json lists, new or by path: what exec joins.
@@ -197,6 +201,7 @@ impl Record {
             intel_rdt_path: None,
             resources: config::Resources::default(),
             seccomp: None,
+            undo: Vec::new(),
             namespace_paths: BTreeMap::new(),
             private_pid_namespace: false,
             namespaces: 0,

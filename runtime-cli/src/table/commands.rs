@@ -14,8 +14,8 @@ const NEW_ID: Positional = Positional {
 
 /// All commands in the order of the help.
 pub static ALL: &[&Command] = &[
-    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &PAUSE, &RESUME, &LIST, &PS, &EVENTS,
-    &SPEC, &FEATURES, &EXPLAIN, &HELP, &GENERATE,
+    &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &PAUSE, &RESUME, &UPDATE, &LIST, &PS,
+    &EVENTS, &SPEC, &FEATURES, &EXPLAIN, &HELP, &GENERATE,
 ];
 
 /// What the commands have in common: one container id, nothing after it.
@@ -170,6 +170,37 @@ static RESUME: Command = Command {
     summary: "let the processes of a paused container go on",
     description: "Takes `pause` back.",
     run: commands::resume::run,
+    ..ON_A_CONTAINER
+};
+
+static UPDATE: Command = Command {
+    name: "update",
+    summary: "change the limits of a container",
+    description: "What is not named keeps its value. FILE (or standard input, for -) holds an object like config.json's `linux.resources`, and \
+        leaves the other flags unread; devices in it are passed over. Sizes may end in k, m, g, t or p; -1 is no limit. When a limit is \
+        refused, the former ones are in force again.",
+    flags: &[
+        &flags::RESOURCES,
+        &flags::BLKIO_WEIGHT,
+        &flags::CPU_PERIOD,
+        &flags::CPU_QUOTA,
+        &flags::CPU_BURST,
+        &flags::CPU_SHARE,
+        &flags::CPU_RT_PERIOD,
+        &flags::CPU_RT_RUNTIME,
+        &flags::CPUSET_CPUS,
+        &flags::CPUSET_MEMS,
+        &flags::CPU_IDLE,
+        &flags::MEMORY,
+        &flags::MEMORY_RESERVATION,
+        &flags::MEMORY_SWAP,
+        &flags::PIDS_LIMIT,
+        &flags::L3_CACHE_SCHEMA,
+        &flags::MEM_BW_SCHEMA,
+        &flags::KERNEL_MEMORY,
+        &flags::KERNEL_MEMORY_TCP,
+    ],
+    run: commands::update::run,
     ..ON_A_CONTAINER
 };
 

@@ -219,6 +219,143 @@ pub static IGNORE_PAUSED: Flag = Flag::switch(
     "go ahead in a paused container; the process runs when it is resumed",
 );
 
+/// Limits as a document.
+pub static RESOURCES: Flag = Flag::value(
+    "resources",
+    FILE,
+    Hint::File,
+    "take the limits from FILE, or from standard input for -, instead of from flags",
+)
+.short('r');
+/// Weight of block I/O.
+pub static BLKIO_WEIGHT: Flag = Flag::value(
+    "blkio-weight",
+    Takes::Text("WEIGHT"),
+    Hint::Nothing,
+    "share of the disks, 10 to 1000",
+);
+/// Period of the quota.
+pub static CPU_PERIOD: Flag = Flag::value(
+    "cpu-period",
+    Takes::Text("USEC"),
+    Hint::Nothing,
+    "length of a period for --cpu-quota",
+);
+/// CPU time a period.
+pub static CPU_QUOTA: Flag = Flag::value(
+    "cpu-quota",
+    Takes::Text("USEC"),
+    Hint::Nothing,
+    "time on all CPUs together in each period; -1 is no limit",
+);
+/// Time saved up.
+pub static CPU_BURST: Flag = Flag::value(
+    "cpu-burst",
+    Takes::Text("USEC"),
+    Hint::Nothing,
+    "time that may be saved for later periods",
+);
+/// Weight of CPU time.
+pub static CPU_SHARE: Flag = Flag::value(
+    "cpu-share",
+    Takes::Text("SHARES"),
+    Hint::Nothing,
+    "share of the CPUs, 2 to 262144",
+);
+/// Period of the realtime quota.
+pub static CPU_RT_PERIOD: Flag = Flag::value(
+    "cpu-rt-period",
+    Takes::Text("USEC"),
+    Hint::Nothing,
+    "length of a period for --cpu-rt-runtime (v1 only)",
+);
+/// Realtime CPU time a period.
+pub static CPU_RT_RUNTIME: Flag = Flag::value(
+    "cpu-rt-runtime",
+    Takes::Text("USEC"),
+    Hint::Nothing,
+    "realtime time in each period (v1 only)",
+);
+/// CPUs.
+pub static CPUSET_CPUS: Flag = Flag::value(
+    "cpuset-cpus",
+    Takes::Text("LIST"),
+    Hint::Nothing,
+    "CPUs to use, such as 0-3,7",
+);
+/// Memory nodes.
+pub static CPUSET_MEMS: Flag = Flag::value(
+    "cpuset-mems",
+    Takes::Text("LIST"),
+    Hint::Nothing,
+    "memory nodes to use",
+);
+/// SCHED_IDLE.
+pub static CPU_IDLE: Flag = Flag::value(
+    "cpu-idle",
+    Takes::Text("0|1"),
+    Hint::Nothing,
+    "run only when nothing else wants to",
+);
+/// Memory.
+pub static MEMORY: Flag = Flag::value(
+    "memory",
+    Takes::Text("BYTES"),
+    Hint::Nothing,
+    "limit of memory",
+);
+/// Memory that is kept.
+pub static MEMORY_RESERVATION: Flag = Flag::value(
+    "memory-reservation",
+    Takes::Text("BYTES"),
+    Hint::Nothing,
+    "memory that is reclaimed last",
+);
+/// Memory and swap.
+pub static MEMORY_SWAP: Flag = Flag::value(
+    "memory-swap",
+    Takes::Text("BYTES"),
+    Hint::Nothing,
+    "limit of memory and swap together",
+);
+/// Processes.
+pub static PIDS_LIMIT: Flag = Flag::value(
+    "pids-limit",
+    Takes::Text("N"),
+    Hint::Nothing,
+    "limit of processes and threads; -1 is no limit",
+);
+/// Cache allocation.
+pub static L3_CACHE_SCHEMA: Flag = Flag::value(
+    "l3-cache-schema",
+    Takes::Text("SCHEMA"),
+    Hint::Nothing,
+    "Intel RDT schema of the L3 cache",
+);
+/// Bandwidth allocation.
+pub static MEM_BW_SCHEMA: Flag = Flag::value(
+    "mem-bw-schema",
+    Takes::Text("SCHEMA"),
+    Hint::Nothing,
+    "Intel RDT schema of memory bandwidth",
+);
+/// Sent by old engines.
+pub static KERNEL_MEMORY: Flag = Flag::value(
+    "kernel-memory",
+    Takes::Text("BYTES"),
+    Hint::Nothing,
+    "accepted for old engines and ignored",
+)
+.hidden();
+/// Sent by old engines.
+pub static KERNEL_MEMORY_TCP: Flag = Flag::value(
+    "kernel-memory-tcp",
+    Takes::Text("BYTES"),
+    Hint::Nothing,
+    "accepted for old engines and ignored",
+)
+.hidden();
+
 /// Table or JSON.
 pub static FORMAT: Flag = Flag::value(
     "format",

@@ -10,6 +10,7 @@ mod block_io;
 mod describe;
 mod legacy;
 mod machine;
+mod saved;
 mod unified;
 
 use std::borrow::Cow;
@@ -20,6 +21,8 @@ use crate::error::Refused;
 
 pub(super) use apply::apply;
 pub use machine::check as check_machine;
+pub use saved::SavedLimit;
+pub(super) use saved::{restoring, save};
 
 use super::Version;
 
