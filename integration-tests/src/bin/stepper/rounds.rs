@@ -11,7 +11,7 @@ use garboard_integration_tests::place::Place;
 use garboard_integration_tests::processes;
 use garboard_integration_tests::tracer::Ended;
 
-use crate::swaps;
+use crate::{limits, swaps};
 
 /// The programs that run inside: their calls are not counted.
 pub const USERS: [&str; 3] = ["sleep", "true", "sh"];
@@ -57,6 +57,10 @@ pub fn lines() -> Vec<Line> {
             ("run", &["command", "stage"]),
             ("exec", &["command", "stage"]),
             ("delete", &["command"]),
+            ("limits", &["command", "stage"]),
+            ("update", &["command"]),
+            ("pause", &["command"]),
+            ("resume", &["command"]),
         ] {
             for scope in scopes {
                 all.extend((0..STRIKES.len()).map(|strike| Line {
@@ -122,7 +126,11 @@ pub struct Traced {
 /// Strikes at every `every`-th call until the command ends before the call comes.
 fn run(line: &Line, test: &Test, every: u64) -> Result<Tally, Failure> {
     let program = if line.verb == "run" { "true" } else { "sleep" };
-    let c = test.container(&Bundle::args([program, "1000"]))?;
+    let mut bundle = Bundle::args([program, "1000"]);
+    if line.verb == "limits" {
+        bundle = bundle.set("/linux/resources", limits::first());
+    }
+    let c = test.container(&bundle)?;
     let mut tally = Tally::default();
     // Each strike begins elsewhere, so that a thin pass as a whole meets more calls.
     let mut at = 1 + line.strike as u64 % every;
@@ -130,7 +138,11 @@ fn run(line: &Line, test: &Test, every: u64) -> Result<Tally, Failure> {
     loop {
         prepare(line, &c)?;
         let Traced { ended, hung, .. } = strike(line, test, &c, at)?;
-        let trouble = settle(line, test, &c, &before)?;
+        let mut trouble = Vec::new();
+        if !hung {
+            trouble = after(line, test, &c, &ended)?;
+        }
+        trouble.extend(settle(line, test, &c, &before)?);
         tally.hangs += u64::from(hung);
         tally.leaks += u64::from(!hung && !trouble.is_empty());
         if hung || !trouble.is_empty() {
@@ -164,12 +176,16 @@ fn prepare(line: &Line, c: &Container<'_>) -> Result<(), Failure> {
     match line.verb {
         "start" => c.create().map(drop),
         "exec" if c.call("state", &[], &[])?.code() == 0 => Ok(()),
-        "exec" | "delete" => {
+        "exec" | "delete" | "update" | "pause" | "resume" => {
             c.run_detached()?;
             let pid = c.pid()?;
             wait_until("the program", || {
                 Ok(processes::command_line(pid).starts_with("sleep"))
-            })
+            })?;
+            if line.verb == "resume" {
+                c.call("pause", &[], &[])?.success()?;
+            }
+            Ok(())
         }
         _ => Ok(()),
     }
@@ -184,6 +200,9 @@ fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<Traced
     };
     let command = match line.verb {
         "create" | "run" => c.create_or_run(line.verb),
+        "limits" => c.create_or_run("create"),
+        "pause" | "resume" => c.command(line.verb, &[], &[]),
+        "update" => limits::update(test, c, &limits::second())?,
         "start" => c.command("start", &[], &[]),
         "exec" => c.command("exec", &[], &["true"]),
         _ => c.command("delete", &["--force"], &[]),
@@ -196,6 +215,26 @@ fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<Traced
         attach,
         &command,
     )
+}
+
+/// What must be true of the container after the strike, before it is deleted.
+fn after(
+    line: &Line,
+    test: &Test,
+    c: &Container<'_>,
+    ended: &Ended,
+) -> Result<Vec<String>, Failure> {
+    let killed = STRIKES[line.strike].0 == "kill";
+    match line.verb {
+        "update" => limits::after_update(test, c, ended.code == 0, killed),
+        // A kill may leave it frozen; a pause that says it failed must not.
+        "pause" if ended.code != 0 && !killed => {
+            let status = c.status()?;
+            let wrong = (status != "running").then(|| format!("a failed pause leaves it {status}"));
+            Ok(wrong.into_iter().collect())
+        }
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// Runs a command under the tracer, with a deadline.

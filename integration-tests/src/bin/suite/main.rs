@@ -8,6 +8,7 @@ mod broken;
 mod canary;
 mod cgroup_paths;
 mod commands;
+mod delete;
 mod denied;
 mod devices;
 mod engines;
@@ -29,6 +30,7 @@ mod settings;
 mod sub_cgroups;
 mod systems;
 mod terminal;
+mod update;
 mod values;
 
 fn main() -> std::process::ExitCode {
@@ -54,6 +56,8 @@ fn main() -> std::process::ExitCode {
         exec::cases(),
         pause::cases(),
         events::cases(),
+        update::cases(),
+        delete::cases(),
         terminal::cases(),
         attacks::cases(),
         broken::cases(),
