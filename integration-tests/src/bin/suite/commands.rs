@@ -1,7 +1,7 @@
 //! What the commands print and take: the shapes of their output, flags, logs, the pid file, the texts engines read.
 
 use garboard_integration_tests::bundle::Bundle;
-use garboard_integration_tests::case::{Case, Done, Test};
+use garboard_integration_tests::case::{Case, Done, Failure, Test};
 use garboard_integration_tests::cases;
 use garboard_integration_tests::container::wait_until;
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ pub fn cases() -> Vec<Case> {
         list_passes_over_a_broken_container,
         kill_and_exec_stop_at_the_first_argument,
         ps_lists_host_pids,
+        ps_lists_sub_cgroups_and_host_namespaces,
+        ps_is_the_hosts,
         the_pid_file_holds_only_digits,
         flags_may_repeat_and_follow_the_id,
         the_log_gets_one_json_record,
@@ -182,6 +184,62 @@ fn ps_lists_host_pids(t: &Test) -> Done {
     );
     c.kill("9")?;
     c.await_status("stopped")?;
+    Ok(())
+}
+
+/// Without a pid namespace, and with one of the processes in a cgroup below the container's.
+fn ps_lists_sub_cgroups_and_host_namespaces(t: &Test) -> Done {
+    let shell = Bundle::shell("sleep 1001 & sleep 1002 & wait").without_namespace("pid");
+    let c = t.container(&shell)?;
+    c.run_detached()?;
+    wait_until("three processes", || Ok(members(t)?.len() == 3))?;
+    let all = members(t)?;
+    let init = c.pid()?;
+    let moved = all.iter().find(|pid| **pid != init);
+    let moved = moved.ok_or_else(|| Failure::new("no child"))?.to_string();
+    for dir in c.cgroups()? {
+        // A new cpuset of v1 has no processors, and takes no process.
+        if !dir.join("cpuset.cpus").exists() {
+            fs::create_dir(dir.join("below"))?;
+            fs::write(dir.join("below/cgroup.procs"), &moved)?;
+        }
+    }
+    let out = c.call("ps", &["--format", "json"], &[])?.success()?;
+    let mut pids: Vec<i32> = serde_json::from_value(out.json()?)?;
+    pids.sort_unstable();
+    assert_eq!(pids, all);
+    let table = c.call("ps", &[], &[])?.success()?.lines();
+    assert!(table[0].contains("PID") && table.len() == 4, "{table:?}");
+    c.delete_force()?;
+    Ok(())
+}
+
+/// The arguments are the host's ps(1)'s, and so are its errors.
+fn ps_is_the_hosts(t: &Test) -> Done {
+    let c = t.container(&Bundle::sleeper())?;
+    c.run_detached()?;
+    let pid = c.pid()?.to_string();
+    let lines = c.call("ps", &[], &["-eo", "comm,pid"])?.success()?.lines();
+    let words: Vec<&str> = lines
+        .iter()
+        .flat_map(|line| line.split_whitespace())
+        .collect();
+    assert_eq!(words, ["COMMAND", "PID", "sleep", pid.as_str()]);
+    c.call("ps", &[], &["-eo", "comm"])?
+        .exits_with(1)?
+        .fails_with("couldn't find PID field in ps output")?;
+    c.call("ps", &[], &["--no-such-option"])?.exits_with(1)?;
+    c.call("ps", &["-f", "yaml"], &[])?
+        .exits_with(1)?
+        .fails_with("invalid format option")?;
+    c.kill("KILL")?;
+    c.await_status("stopped")?;
+    assert_eq!(
+        c.call("ps", &["-f", "json"], &[])?.success()?.stdout(),
+        "null\n"
+    );
+    let lines = c.call("ps", &[], &[])?.success()?.lines();
+    assert!(lines.len() == 1 && lines[0].contains("PID"), "{lines:?}");
     Ok(())
 }
 
