@@ -184,6 +184,19 @@ impl Arch {
         )
     }
 
+    /// The other architectures whose programs a kernel of this one may run: a profile that leaves them out kills those programs.
+    pub const fn companions(self) -> &'static [Self] {
+        match self {
+            Self::X86_64 => &[Self::X86, Self::X32],
+            Self::Aarch64 => &[Self::Arm],
+            Self::S390x => &[Self::S390],
+            Self::Ppc64 => &[Self::Ppc],
+            Self::Mips64 => &[Self::Mips, Self::Mips64n32],
+            Self::Mipsel64 => &[Self::Mipsel, Self::Mipsel64n32],
+            _ => &[],
+        }
+    }
+
     /// Its name in the OCI specification, `SCMP_ARCH_…`.
     pub const fn name(self) -> &'static str {
         self.facts().name

@@ -34,6 +34,7 @@ pub mod profile;
 pub mod program;
 pub mod rules;
 pub mod tables;
+pub mod tools;
 pub mod verify;
 
 pub use action::Action;

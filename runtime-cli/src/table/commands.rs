@@ -15,7 +15,7 @@ const NEW_ID: Positional = Positional {
 /// All commands in the order of the help.
 pub static ALL: &[&Command] = &[
     &CREATE, &START, &RUN, &STATE, &KILL, &DELETE, &EXEC, &PAUSE, &RESUME, &UPDATE, &LIST, &PS,
-    &EVENTS, &SPEC, &FEATURES, &EXPLAIN, &HELP, &GENERATE,
+    &EVENTS, &SPEC, &FEATURES, &EXPLAIN, &SECCOMP, &HELP, &GENERATE,
 ];
 
 /// What the commands have in common: one container id, nothing after it.
@@ -279,6 +279,35 @@ static EXPLAIN: Command = Command {
     least: 0,
     flags: &[&flags::EXPLAIN_FORMAT],
     run: commands::explain::run,
+    ..ON_A_CONTAINER
+};
+
+static SECCOMP: Command = Command {
+    name: "seccomp",
+    summary: "check, explain and compare seccomp profiles",
+    description: "`seccomp check FILE` says what is wrong with a profile, or suspicious, with JSON pointers. `seccomp explain FILE` says what \
+        happens to each system call, or with --syscall to one, and which rule says so. `seccomp diff FILE FILE` lists the calls that two \
+        profiles decide differently, each with an example.\n\n\
+        FILE is a linux.seccomp object or a config.json; - is the standard input. check exits with 1 if a runtime would refuse the profile, \
+        diff if there are differences.",
+    positionals: &[
+        Positional {
+            name: "check|explain|diff",
+            hint: Hint::Words(&["check", "explain", "diff"]),
+        },
+        Positional {
+            name: "FILE…",
+            hint: Hint::File,
+        },
+    ],
+    least: 2,
+    most: Some(3),
+    flags: &[
+        &flags::SECCOMP_SYSCALL,
+        &flags::SECCOMP_ARGS,
+        &flags::SECCOMP_ARCH,
+    ],
+    run: commands::seccomp::run,
     ..ON_A_CONTAINER
 };
 

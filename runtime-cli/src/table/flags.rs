@@ -380,6 +380,30 @@ pub static INTERVAL: Flag = Flag::value(
 /// One reading.
 pub static STATS: Flag = Flag::switch("stats", "print the statistics once and end");
 
+/// The call that `seccomp explain` is asked about.
+pub static SECCOMP_SYSCALL: Flag = Flag::value(
+    "syscall",
+    Takes::Text("NAME"),
+    Hint::Nothing,
+    "explain what happens to this system call (default: an overview of all)",
+);
+
+/// Its arguments.
+pub static SECCOMP_ARGS: Flag = Flag::value(
+    "args",
+    Takes::Text("N,N…"),
+    Hint::Nothing,
+    "the arguments of the call, separated by commas; what is not given is 0",
+);
+
+/// The architecture it is made on.
+pub static SECCOMP_ARCH: Flag = Flag::value(
+    "arch",
+    Takes::Text("ARCH"),
+    Hint::Nothing,
+    "the architecture of the program, as in x86_64 or SCMP_ARCH_ARM (default: this machine's)",
+);
+
 /// Text or JSON.
 pub static EXPLAIN_FORMAT: Flag = Flag::value(
     "format",

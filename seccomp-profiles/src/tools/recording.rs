@@ -1,0 +1,92 @@
+//! From the calls that a program made to a profile that allows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::action::Action;
+use crate::arch::Arch;
+use crate::profile::{Invalid, Profile};
+use crate::tables::Syscall;
+
+/// The calls that were seen, by architecture.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recording {
+    calls: BTreeMap<Arch, BTreeSet<Syscall>>,
+    /// Numbers that the tables have no name for: (AUDIT_ARCH_, number).
+    pub unnamed: BTreeSet<(u32, u32)>,
+}
+
+impl Recording {
+    /// Notes a call as the kernel reports it: `audit` is `seccomp_data.arch`. The two ABIs of x86_64 share one; bit 30 of the number tells
+    /// which it is.
+    pub fn note(&mut self, audit: u32, number: u32) {
+        let x32 = audit == Arch::X32.audit() && number & crate::rules::X32 != 0;
+        let arch = Arch::ALL
+            .into_iter()
+            .find(|arch| arch.audit() == audit && (*arch == Arch::X32) == x32);
+        match arch.and_then(|arch| Some((arch, Syscall::numbered(arch, number)?))) {
+            Some((arch, call)) => {
+                self.calls.entry(arch).or_default().insert(call);
+            }
+            None => {
+                self.unnamed.insert((audit, number));
+            }
+        }
+    }
+
+    /// Whether a call of this name was seen on any architecture.
+    pub fn has(&self, name: &str) -> bool {
+        self.calls
+            .values()
+            .flatten()
+            .any(|call| call.name() == name)
+    }
+
+    /// How many different calls were seen.
+    pub fn len(&self) -> usize {
+        self.calls.values().map(BTreeSet::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// The profile that allows exactly these calls: an OCI `linux.seccomp` object.
+    pub fn to_profile(&self) -> Value {
+        let names: BTreeSet<_> = self
+            .calls
+            .values()
+            .flatten()
+            .map(|call| call.name())
+            .collect();
+        let architectures: Vec<_> = self.calls.keys().map(|arch| arch.name()).collect();
+        json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "defaultErrnoRet": 1,
+            "architectures": architectures,
+            "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }],
+        })
+    }
+}
+
+/// The profile without the permissions that a recording did not use: rules that allow keep only the names that were seen, and go when none
+/// is left; all other rules stay as they are. Errors: the object is no profile.
+pub fn trim(profile: &Value, recording: &Recording) -> Result<Value, Invalid> {
+    Profile::from_value(profile)?;
+    let mut trimmed = profile.clone();
+    if let Some(rules) = trimmed.get_mut("syscalls").and_then(Value::as_array_mut) {
+        rules.retain_mut(|rule| {
+            let allows = rule.get("action").and_then(Value::as_str) == Some(Action::Allow.name());
+            if !allows {
+                return true;
+            }
+            let Some(names) = rule.get_mut("names").and_then(Value::as_array_mut) else {
+                return true;
+            };
+            names.retain(|name| name.as_str().is_some_and(|name| recording.has(name)));
+            !names.is_empty()
+        });
+    }
+    Ok(trimmed)
+}
