@@ -155,25 +155,41 @@ impl Ruleset {
 
     /// What happens to a call: `audit` is the AUDIT_ARCH_ the kernel gives.
     pub fn decide(&self, audit: u32, number: u32, arguments: [u64; 6]) -> Verdict {
-        let mut of_audit = self
-            .architectures
-            .iter()
-            .filter(|rules| rules.arch.audit() == audit)
-            .peekable();
+        let here = |rules: &&ArchRules| rules.arch.audit() == audit;
+        let default = Verdict {
+            action: self.default_action,
+            reason: Reason::Default,
+        };
         let foreign = Verdict {
             action: Action::KillThread,
             reason: Reason::Foreign,
         };
-        if of_audit.peek().is_none() {
-            return foreign;
-        }
-        match of_audit.find(|rules| rules.speaks_of(number)) {
+        let spoken = |rules: &&ArchRules| rules.speaks_of(number);
+        match self.architectures.iter().filter(here).find(spoken) {
+            Some(rules)
+                if rules.arch == Arch::X86_64 && rules.newest.is_none() && number >= X32 =>
+            {
+                // No number of x86_64 at all. If x32 is meant too it is one that nobody speaks of.
+                let x32 = self
+                    .architectures
+                    .iter()
+                    .any(|rules| rules.arch == Arch::X32);
+                if x32 { default } else { foreign }
+            }
             Some(rules) => rules.decide(number, arguments, self.default_action),
             // -1 is what a tracer sets to skip a call: it is no call of the other ABI.
-            None if number == u32::MAX => Verdict {
-                action: self.default_action,
-                reason: Reason::Default,
-            },
+            None if number == u32::MAX && self.architectures.iter().any(|rules| here(&rules)) => {
+                default
+            }
+            // x32 alone takes all numbers that are not x86_64's.
+            None if number >= X32
+                && self
+                    .architectures
+                    .iter()
+                    .any(|rules| here(&rules) && rules.arch == Arch::X32) =>
+            {
+                default
+            }
             None => foreign,
         }
     }

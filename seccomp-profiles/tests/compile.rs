@@ -251,3 +251,27 @@ fn every_fault_is_named() {
 /syscalls/3: should be an object";
     assert_eq!(invalid.to_string(), expected);
 }
+
+#[test]
+fn the_first_number_of_x32_is_its_own() {
+    for architectures in [
+        json!(["SCMP_ARCH_X32"]),
+        json!(["SCMP_ARCH_X86", "SCMP_ARCH_X32"]),
+    ] {
+        for default in ["SCMP_ACT_ERRNO", "SCMP_ACT_LOG"] {
+            for names in [json!(["read"]), json!(["read", "write", "close"])] {
+                let value = json!({
+                    "defaultAction": default,
+                    "architectures": architectures,
+                    "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }]
+                });
+                let program = compile_for(&profile(&value), Arch::X86_64).unwrap().program;
+                assert_eq!(
+                    action(&program, Arch::X32, 0x4000_0000, [0; 6]),
+                    Action::Allow
+                );
+                assert_eq!(action(&program, Arch::X86_64, 0, [0; 6]), Action::Allow);
+            }
+        }
+    }
+}

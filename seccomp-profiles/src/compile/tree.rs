@@ -36,14 +36,18 @@ pub(super) fn numbers(ruleset: &Ruleset, audit: u32, assembler: &mut Assembler) 
     };
     if audit == Arch::X86_64.audit() {
         let (wide, x32) = (find(Arch::X86_64), find(Arch::X32));
-        ranges.quarter(0, wide, assembler);
-        ranges.quarter(1, x32, assembler);
-        ranges.quarter(2, wide, assembler);
-        ranges.quarter(3, x32, assembler);
-        if x32.is_none() || wide.is_none() {
+        let default = ranges.default;
+        let killed = Place::Return(Action::KillThread.to_return());
+        ranges.quarter(0, wide, killed, assembler);
+        ranges.quarter(1, x32, killed, assembler);
+        match (wide, x32) {
+            (Some(ArchRules { newest: None, .. }), None) => ranges.push(2 * X32, killed),
+            _ => ranges.quarter(2, wide, default, assembler),
+        }
+        ranges.quarter(3, x32, killed, assembler);
+        if x32.is_none() {
             // What a tracer sets to skip a call is no call of an ABI the profile does not know.
-            let minus_one = ranges.default;
-            ranges.push(u32::MAX, minus_one);
+            ranges.push(u32::MAX, default);
         }
     } else if let Some(rules) = ruleset
         .architectures
@@ -78,11 +82,17 @@ impl Ranges {
     }
 
     /// x86_64 and x32 by turns: bits 30 and 31 of the number make four quarters.
-    fn quarter(&mut self, quarter: u32, rules: Option<&ArchRules>, assembler: &mut Assembler) {
+    fn quarter(
+        &mut self,
+        quarter: u32,
+        rules: Option<&ArchRules>,
+        otherwise: Place,
+        assembler: &mut Assembler,
+    ) {
         let start = quarter * X32;
         match rules {
             Some(rules) => self.fill(rules, start, start + (X32 - 1), assembler),
-            None => self.push(start, Place::Return(Action::KillThread.to_return())),
+            None => self.push(start, otherwise),
         }
     }
 
@@ -91,8 +101,10 @@ impl Ranges {
         let newer = Place::Return(Action::Errno(ENOSYS).to_return());
         let gap = |number: u32, default: Place| if rules.is_new(number) { newer } else { default };
         self.push(first, gap(first, self.default));
-        // Differs where the first number is new by itself: setup on s390.
-        self.push(first + 1, gap(first + 1, self.default));
+        if rules.is_new(first) {
+            // setup on s390 is new by itself.
+            self.push(first + 1, gap(first + 1, self.default));
+        }
         let from = rules.calls.partition_point(|call| call.number < first);
         let mut next = first;
         for call in rules.calls[from..]

@@ -3,6 +3,17 @@
 use seccomp_profiles::profile::{Condition, Operator, Rule};
 use seccomp_profiles::{Action, Arch, Profile};
 
+/// How a profile is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// As engines' profiles are: equality with or without a mask, one action for all conditional rules of a call.
+    Plain,
+    /// With comparisons of size too.
+    Ordered,
+    /// Anything, contradictions included.
+    Wild,
+}
+
 /// splitmix64: every run of a seed is the same.
 pub struct Random(pub u64);
 
@@ -55,22 +66,23 @@ impl Random {
         }
     }
 
-    fn operator(&mut self) -> Operator {
-        match self.below(8) {
+    fn operator(&mut self, style: Style) -> Operator {
+        let below = if style == Style::Plain { 4 } else { 8 };
+        match below - 1 - self.below(below) {
             0 => Operator::NotEqual,
-            1 => Operator::Less,
-            2 => Operator::LessOrEqual,
-            3 => Operator::GreaterOrEqual,
-            4 => Operator::Greater,
-            5 => Operator::MaskedEqual(self.value()),
+            1 => Operator::MaskedEqual(self.value()),
+            4 => Operator::Less,
+            5 => Operator::LessOrEqual,
+            6 => Operator::GreaterOrEqual,
+            7 => Operator::Greater,
             _ => Operator::Equal,
         }
     }
 
-    fn condition(&mut self) -> Condition {
+    fn condition(&mut self, style: Style) -> Condition {
         Condition {
             argument: self.one(&[0, 0, 1, 1, 2, 3, 4, 5]),
-            operator: self.operator(),
+            operator: self.operator(style),
             value: self.value(),
         }
     }
@@ -92,13 +104,12 @@ impl Random {
         }
     }
 
-    /// A profile of some of these names. Tame ones have one action for all conditional rules of a name, as people write them; wild ones
-    /// have anything.
+    /// A profile of some of these names.
     pub fn profile(
         &mut self,
         names: &[&'static str],
         architectures: &[Arch],
-        wild: bool,
+        style: Style,
     ) -> Profile {
         let mut default = self.action();
         while default == Action::Notify {
@@ -108,6 +119,19 @@ impl Random {
             architectures: architectures.to_vec(),
             ..Profile::new(default)
         };
+        if style == Style::Plain {
+            // Without an unconditional rule libseccomp's filter may never look at the number (docs/differences.md).
+            let action = if default == Action::Allow {
+                Action::Errno(1)
+            } else {
+                Action::Allow
+            };
+            profile.rules.push(Rule {
+                names: vec!["read".to_owned()],
+                action,
+                conditions: Vec::new(),
+            });
+        }
         let count = self.one(&[1, 3, 3, 8, 8, 20, 60, 200]);
         let mut chosen: Vec<_> = (0..count).map(|_| self.one(names)).collect();
         if self.chance(50) {
@@ -121,9 +145,10 @@ impl Random {
                 "socketcall",
             ]));
         }
-        if !wild {
+        if style != Style::Wild {
             chosen.sort_unstable();
             chosen.dedup();
+            chosen.retain(|name| *name != "read");
         }
         while !chosen.is_empty() {
             let rest = chosen.split_off(chosen.len().min(1 + self.below(20)));
@@ -142,22 +167,56 @@ impl Random {
             if self.chance(50) {
                 continue;
             }
+            if style == Style::Plain {
+                profile.rules.extend(
+                    names
+                        .iter()
+                        .filter(|name| !crate::folds(name))
+                        .flat_map(|name| self.plain(name, action)),
+                );
+                continue;
+            }
             let few = self.one(&[1, 1, 2, 4]);
-            for name in names.iter().take(if wild { 3 } else { 20 }) {
+            for name in names.iter().take(if style == Style::Wild { 3 } else { 20 }) {
                 for _ in 0..=self.below(few) {
-                    let conditions = (0..=self.below(3)).map(|_| self.condition()).collect();
+                    let conditions = (0..=self.below(3)).map(|_| self.condition(style)).collect();
                     profile.rules.push(Rule {
                         names: vec![name.clone()],
                         action,
                         conditions,
                     });
-                    if wild {
+                    if style == Style::Wild {
                         action = self.action();
                     }
                 }
             }
         }
         profile
+    }
+
+    /// The rules of one call in the shapes that engines' profiles have: values of one argument, or one rule about several arguments.
+    fn plain(&mut self, name: &str, action: Action) -> Vec<Rule> {
+        let rule = |conditions| Rule {
+            names: vec![name.to_owned()],
+            action,
+            conditions,
+        };
+        let mut conditions: Vec<_> = (0..=self.below(4))
+            .map(|_| self.condition(Style::Plain))
+            .collect();
+        if self.chance(50) {
+            let argument = conditions[0].argument;
+            let one = |condition| {
+                rule(vec![Condition {
+                    argument,
+                    ..condition
+                }])
+            };
+            return conditions.into_iter().map(one).collect();
+        }
+        conditions.sort_by_key(|condition| condition.argument);
+        conditions.dedup_by_key(|condition| condition.argument);
+        vec![rule(conditions)]
     }
 
     /// Arguments near a rule's values.
