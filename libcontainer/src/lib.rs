@@ -65,7 +65,8 @@
 //!   without [`CreateOptions::stdio`] has the caller's stdio.
 //! - **No global state changes**: not the working directory, umask, environment, signal mask, signal handlers, limits or credentials, of
 //!   the process or of the calling thread. After a call only the fds of the handles it returned are new, all of them close-on-exec. The
-//!   environment is read by [`Runtime::open`] (XDG_RUNTIME_DIR), by [`default_root`], and for hooks without one of their own.
+//!   environment is read by [`Runtime::open`] (XDG_RUNTIME_DIR), by [`default_root`], for hooks without one of their own, and where systemd
+//!   is asked for ([`CgroupManager`]) for the address of its bus.
 //! - **Threads**: everything here is `Send` and `Sync`, and any call may be made on any thread at any time. No lock is held that another
 //!   thread or a fork could meet; after the clone no code of the host program runs and none of its memory is copied, so a large program
 //!   starts a container as quickly as a small one. Two operations on one container, also of two programs, exclude each other by a lock on
@@ -129,8 +130,8 @@ pub use lifecycle::explain;
 pub use notify::NotifyProxy;
 pub use plan::Format;
 pub use request::{
-    Console, CreateOptions, ExecFlags, ExecProcess, ExecRequest, UpdateFlags, UpdateRequest,
-    check_preserved_fds,
+    CgroupManager, Console, CreateOptions, ExecFlags, ExecProcess, ExecRequest, UpdateFlags,
+    UpdateRequest, check_preserved_fds,
 };
 pub use runtime::{Listed, Runtime, default_root};
 pub use state::Status;

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::Resources;
 use crate::error::{Error, ErrorKind};
@@ -35,9 +36,32 @@ impl Console {
     }
 }
 
+/// Who makes and manages the cgroup of a new container. Its later commands know.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// The library, as directories in the cgroup filesystem.
+    #[default]
+    Cgroupfs,
+    /// systemd, as a unit: that of the machine for root, the user's own for everybody else. Then `linux.cgroupsPath` is
+    /// `slice:prefix:name`.
+    Systemd {
+        /// How long systemd may take to start the unit, the connection included; [`CgroupManager::SYSTEMD`] has runc's value.
+        patience: Duration,
+    },
+}
+
+impl CgroupManager {
+    /// systemd, with half a minute to start the unit.
+    pub const SYSTEMD: CgroupManager = CgroupManager::Systemd {
+        patience: Duration::from_secs(30),
+    };
+}
+
 /// How to create a container.
 #[derive(Debug, Default)]
 pub struct CreateOptions {
+    /// Who manages its cgroup.
+    pub cgroup_manager: CgroupManager,
     /// What becomes fds 0 to 2; `None`: the caller's own.
     pub stdio: [Option<OwnedFd>; 3],
     /// Where the terminal goes.

@@ -158,14 +158,6 @@ fn global_flags_are_checked() {
         ("--rootless maybe list", "invalid value for --rootless"),
         ("--cgroup-manager foo list", "invalid cgroup-manager: foo"),
         (
-            "--systemd-cgroup create -b . c1",
-            "--systemd-cgroup: not supported yet",
-        ),
-        (
-            "--cgroup-manager=systemd run c1",
-            "--systemd-cgroup: not supported yet",
-        ),
-        (
             "--cgroup-manager=disabled run c1",
             "--cgroup-manager=disabled: not supported",
         ),

@@ -99,7 +99,7 @@ impl Directory {
     pub fn create(place: &Place, token: &str) -> Result<Directory, CreateError> {
         let path = place.host_path();
         let made = make_with_parents(place)?;
-        let result = Directory::take(place, &path, token, made);
+        let result = Directory::take(place, &path, token, made, None);
         if result.is_err() && made {
             // Best effort: the error of the step that failed is the one to report.
             let _ = unlinkat(CWD, &path, AtFlags::REMOVEDIR);
@@ -108,7 +108,22 @@ impl Directory {
         result
     }
 
-    fn take(place: &Place, path: &Path, token: &str, made: bool) -> Result<Directory, CreateError> {
+    /// Marks a directory that systemd has made for the process `pid`, or makes it where systemd had no need of it.
+    /// Errors: as [`Directory::create`], also when another process is in it.
+    pub fn adopt(place: &Place, token: &str, pid: i32) -> Result<Directory, CreateError> {
+        let path = place.host_path();
+        let made = make_with_parents(place)?;
+        Directory::take(place, &path, token, made, Some(pid))
+    }
+
+    /// `inside`: a process that may be in it.
+    fn take(
+        place: &Place,
+        path: &Path,
+        token: &str,
+        made: bool,
+        inside: Option<i32>,
+    ) -> Result<Directory, CreateError> {
         let refused =
             |call: &'static str| move |errno: Errno| Refused::new(call, path, errno).at(POINTER);
         let fd = open(CWD, path).map_err(refused("openat2"))?;
@@ -128,7 +143,7 @@ impl Directory {
             made,
         };
         if !made {
-            directory.check_empty(path)?;
+            directory.check_empty(path, inside)?;
         }
         fsetxattr(&directory.fd, MARK, token.as_bytes(), XattrFlags::empty())
             .map_err(refused("fsetxattr(user.garboard)"))?;
@@ -157,10 +172,11 @@ impl Directory {
         }
     }
 
-    fn check_empty(&self, path: &Path) -> Result<(), CreateError> {
+    fn check_empty(&self, path: &Path, inside: Option<i32>) -> Result<(), CreateError> {
         self.check_domain()?;
         let mut pids = Vec::new();
         self.add_processes(&mut pids)?;
+        pids.retain(|&pid| Some(pid) != inside);
         if !pids.is_empty() {
             return Err(CreateError::NotEmpty {
                 path: path.to_path_buf(),

@@ -42,6 +42,7 @@ pub use mounts::{CgroupMounts, HierarchyMount};
 pub use path::{BadPath, Version};
 pub use plan::{CgroupPlan, Place};
 pub use statistics::{OomEvent, OomEvents};
+pub use systemd::{UnitPlan, UnitRecord};
 
 /// How long the undo of a failed create waits for processes that are being killed.
 const UNDO_DEADLINE: Duration = Duration::from_secs(2);
@@ -51,6 +52,8 @@ const UNDO_DEADLINE: Duration = Duration::from_secs(2);
 pub struct Cgroup {
     directories: Vec<Directory>,
     driver: Box<dyn Driver>,
+    /// The unit that systemd made of the directories.
+    unit: Option<UnitRecord>,
     /// Removed on drop: made by this value and not committed.
     armed: bool,
     /// Device rules that the kernel refuses are passed over: a rootless runtime has no right to set them and needs none.
@@ -90,9 +93,14 @@ impl Cgroup {
         let mut cgroup = Cgroup {
             directories: Vec::with_capacity(plan.places.len()),
             driver: driver(&plan.places),
+            unit: None,
             armed: true,
             tolerant: plan.tolerant,
         };
+        // systemd makes them, around the first process.
+        if plan.unit.is_some() {
+            return Ok(cgroup);
+        }
         for place in &plan.places {
             match Directory::create(place, token) {
                 Ok(directory) => cgroup.directories.push(directory),
@@ -112,6 +120,7 @@ impl Cgroup {
         Cgroup {
             directories: Vec::new(),
             driver: Box::new(Legacy),
+            unit: None,
             armed: false,
             tolerant: true,
         }
@@ -126,6 +135,7 @@ impl Cgroup {
         Ok(Cgroup {
             directories,
             driver: driver(places),
+            unit: None,
             armed: false,
             tolerant: false,
         })
@@ -364,6 +374,10 @@ impl Cgroup {
 
     /// Removes what of the directories is empty, as all of them are when the container's processes have ended. False when any is left.
     pub fn remove_empty(&mut self) -> Result<bool, Error> {
+        // Those of a unit are systemd's to remove.
+        if self.unit.is_some() {
+            return Ok(self.directories.is_empty());
+        }
         // A refusal counts as not empty: `remove` meets it again and tells it.
         self.directories
             .retain(|directory| !directory.remove_empty().unwrap_or(false));
@@ -374,6 +388,9 @@ impl Cgroup {
     /// parents that [`Cgroup::create`] made go too once they are empty. Kills nothing.
     /// Errors: Refused; Internal with [`Survivors`] after the deadline.
     pub fn remove(&mut self, host: &Host, deadline: Instant) -> Result<Removal, Error> {
+        if let Some(unit) = self.unit.clone() {
+            return self.remove_unit(&unit, host, deadline);
+        }
         let mut removal = Removal::Done;
         for directory in &self.directories {
             if directory.remove(host, deadline)? == Removal::NotOurs {
@@ -421,9 +438,11 @@ impl Cgroup {
     /// Undoes a create that failed. Its own error is what the caller gets; the record still names what could not go.
     fn undo(&mut self) {
         let host = Host::new();
-        self.directories
-            .extract_if(.., |directory| !directory.made)
-            .for_each(|directory| directory.unmark());
+        if self.unit.is_none() {
+            self.directories
+                .extract_if(.., |directory| !directory.made)
+                .for_each(|directory| directory.unmark());
+        }
         let deadline = Instant::now() + UNDO_DEADLINE;
         let _ = self.kill_all(&host, deadline);
         let _ = self.remove(&host, deadline);

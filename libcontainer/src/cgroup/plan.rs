@@ -9,6 +9,7 @@ use crate::host::Host;
 use super::layout::{CgroupLayout, MOUNT_POINT};
 use super::limits::{self, Origin, Step};
 use super::path::{Version, directory};
+use super::systemd::UnitPlan;
 
 /// One directory of the container's cgroup.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -48,12 +49,14 @@ impl Place {
 }
 
 /// The directories to make, and how to take a refusal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CgroupPlan {
     /// One on a unified machine; one a hierarchy on the others; empty when a rootless runtime sees no cgroup filesystem.
     pub places: Vec<Place>,
     /// What is written once they are made.
     pub limits: Vec<Step>,
+    /// The unit that systemd is to make of them; `None`: we make them.
+    pub unit: Option<UnitPlan>,
     /// Without real privileges, and with no limits asked: a directory that may not be made is done without.
     pub tolerant: bool,
 }
@@ -65,7 +68,7 @@ impl CgroupPlan {
         places.any(|place| place.path.components().count() > 1)
     }
 
-    /// Whether the container's only directory is one of cgroup2, which can be cloned into.
+    /// Whether the container's only directory is one of cgroup2.
     pub fn is_unified(&self) -> bool {
         matches!(self.places.as_slice(), [only] if only.is_unified())
     }
@@ -77,6 +80,11 @@ impl CgroupPlan {
         } else {
             Version::V1
         }
+    }
+
+    /// Whether it is there before the first process, and can be cloned into.
+    pub fn is_cloned_into(&self) -> bool {
+        self.is_unified() && self.unit.is_none()
     }
 
     /// Where the container's cgroup will be and what its limits are. Errors: as [`CgroupPlan::placed`]; Unsupported with the key's pointer
@@ -116,6 +124,7 @@ impl CgroupPlan {
                 return Ok(CgroupPlan {
                     places: vec![place],
                     limits: Vec::new(),
+                    unit: None,
                     tolerant,
                 });
             }
@@ -146,6 +155,7 @@ impl CgroupPlan {
         Ok(CgroupPlan {
             places,
             limits: Vec::new(),
+            unit: None,
             tolerant,
         })
     }
@@ -155,6 +165,7 @@ impl CgroupPlan {
         CgroupPlan {
             places: Vec::new(),
             limits: Vec::new(),
+            unit: None,
             tolerant: true,
         }
     }

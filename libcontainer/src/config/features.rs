@@ -114,8 +114,8 @@ fn document(last_cap: u32) -> Features {
             cgroup: Cgroup {
                 v1: true,
                 v2: true,
-                systemd: false,
-                systemd_user: false,
+                systemd: true,
+                systemd_user: true,
                 rdma: done("/linux/resources/rdma"),
             },
             seccomp: enabled("/linux/seccomp"),
@@ -136,7 +136,7 @@ fn document(last_cap: u32) -> Features {
             net_devices: enabled("/linux/netDevices"),
         },
         annotations: BTreeMap::from([("org.opencontainers.runc.checkpoint.enabled", "false")]),
-        potentially_unsafe_config_annotations: Vec::new(),
+        potentially_unsafe_config_annotations: vec!["org.systemd.property."],
     }
 }
 

@@ -7,7 +7,7 @@ use rustix::fs::{Mode, mkdirat};
 use stage::message::ToStage;
 
 use crate::bundle::Bundle;
-use crate::cgroup::{Cgroup, CgroupPlan, delegate};
+use crate::cgroup::{Cgroup, CgroupPlan, UnitPlan, delegate};
 use crate::config::{Config, ConfigErrors, IdMaps, SysctlScope};
 use crate::container::Container;
 use crate::error::{Error, Pointer, Refused};
@@ -19,7 +19,7 @@ use crate::intel_rdt::{Group, RdtPlan};
 use crate::launch::{self, Child, Joined, Launched, Parent};
 use crate::notify::{Listener, NotifyProxy};
 use crate::plan::{CreateRequest, LaunchPlan, PlanFacts, PlannedLimit, ProcessFacts, Start};
-use crate::request::{Console, CreateOptions, check_preserved_fds};
+use crate::request::{CgroupManager, Console, CreateOptions, check_preserved_fds};
 use crate::runtime::Runtime;
 use crate::seccomp::{Answer, Filter};
 use crate::state::{Claim, ContainerId, Entry, ProcessId, Record, StateDocument, Status};
@@ -43,7 +43,12 @@ pub fn create(
     check_request(&config, options)?;
     let joined = Joined::open(&config.namespaces)?;
     check_joined(&config, &joined, &host)?;
-    let cgroup_plan = CgroupPlan::new(&config.cgroup, id.as_str(), &host)?;
+    let cgroup_plan = match options.cgroup_manager {
+        CgroupManager::Cgroupfs => CgroupPlan::new(&config.cgroup, id.as_str(), &host)?,
+        CgroupManager::Systemd { patience } => {
+            UnitPlan::cgroup(&config, id.as_str(), &host, patience)?
+        }
+    };
     let rdt = config.intel_rdt.as_ref();
     let rdt_plan = rdt
         .map(|rdt| RdtPlan::new(rdt, id.as_str(), &host))
@@ -116,19 +121,26 @@ impl Create<'_> {
         if !cgroup.is_none() {
             self.tell(Event::CgroupMade);
         }
+        let as_unit = self.cgroup_plan.unit.is_some();
         // Why it is refused is looked into only then.
         let told = |cgroup: &Cgroup, error| cgroup.not_a_domain().unwrap_or(error);
-        let limited = cgroup.set_limits(&self.cgroup_plan.limits);
-        limited.map_err(|error| told(&cgroup, error))?;
+        if !as_unit {
+            let limited = cgroup.set_limits(&self.cgroup_plan.limits);
+            limited.map_err(|error| told(&cgroup, error))?;
+        }
         let mut rdt = rdt_plan.map(Group::create).transpose()?;
         // The stage does not wait for us before it runs hooks, and nothing of the container runs outside its limits. On v1 the policy is
         // many writes, of which the first denies everything: a stage that makes a device meanwhile would be refused.
         let devices_first = !self.config.hooks.create_container.is_empty() || !plan.into_cgroup;
-        if devices_first {
+        if devices_first && !as_unit {
             cgroup.set_devices(&self.config.cgroup.device_rules)?;
         }
-        let spawned = self.spawn(&plan, (&cgroup, rdt.as_ref()), fifo.as_ref());
+        let spawned = self.spawn(&plan, &cgroup, fifo.as_ref());
         let mut child = spawned.map_err(|error| told(&cgroup, error))?;
+        if plan.awaits_go {
+            let groups = (&mut cgroup, rdt.as_ref());
+            self.place(&plan, &child, groups, record.token.as_str())?;
+        }
         if let Some(owner) = delegate::owner(self.config) {
             cgroup.delegate(owner)?;
         }
@@ -218,7 +230,7 @@ impl Create<'_> {
     fn spawn<'p>(
         &self,
         plan: &'p LaunchPlan,
-        (cgroup, rdt): (&Cgroup, Option<&Group>),
+        cgroup: &Cgroup,
         fifo: Option<&OwnedFd>,
     ) -> Result<Child<'p>, Error> {
         let stdio = &self.options.stdio;
@@ -238,16 +250,30 @@ impl Create<'_> {
                 joined: self.joined,
             },
         )?;
-        if plan.awaits_go {
-            if let Some(pid) = child.first_pid() {
-                if !plan.into_cgroup {
-                    cgroup.place(pid)?;
-                }
-                rdt.map_or(Ok(()), |group| group.enter(pid))?;
-            }
-            child.go()?;
-        }
         Ok(child)
+    }
+
+    /// Puts the waiting stage into its cgroup, unless it was cloned into it, and into its resctrl group, and lets it go.
+    fn place(
+        &self,
+        plan: &LaunchPlan,
+        child: &Child<'_>,
+        (cgroup, rdt): (&mut Cgroup, Option<&Group>),
+        token: &str,
+    ) -> Result<(), Error> {
+        let Some(pid) = child.first_pid() else {
+            return child.go();
+        };
+        if !plan.into_cgroup {
+            cgroup.enter_unit(self.cgroup_plan, token, pid)?;
+        }
+        if self.cgroup_plan.unit.is_some() {
+            self.tell(Event::CgroupMade);
+            cgroup.set_limits(&self.cgroup_plan.limits)?;
+            cgroup.set_devices(&self.config.cgroup.device_rules)?;
+        }
+        rdt.map_or(Ok(()), |group| group.enter(pid))?;
+        child.go()
     }
 
     /// Console and pidfd, then the pid file: whoever sees it may count on everything before it.
@@ -314,7 +340,7 @@ pub fn plan_facts(
         process: ProcessFacts {
             last_cap: u8::try_from(facts.last_cap).unwrap_or(63),
             keep_groups: facts.unprivileged,
-            into_cgroup: cgroup_plan.is_unified(),
+            into_cgroup: cgroup_plan.is_cloned_into(),
             intel_rdt: config.intel_rdt.is_some(),
         },
         privileged: host.has_sys_admin()?,

@@ -45,7 +45,7 @@ pub fn exec(
     request.console.check(process.terminal)?;
     check_preserved_fds(request.preserve_fds)?;
 
-    let mut place = ExecPlace::open(&cgroup, &request.cgroup)?;
+    let mut place = ExecPlace::open(&cgroup, &request.cgroup)?.for_unit(record, host)?;
     if let Some(placement) = &record.intel_rdt {
         place.rdt = Group::open(placement)?;
     }
@@ -112,7 +112,7 @@ fn launch(
     if plan.awaits_go {
         if let Some(pid) = child.first_pid() {
             if !plan.into_cgroup {
-                place.cgroup_v1(record, pid)?;
+                place.enter(record, pid)?;
             }
             place
                 .rdt
@@ -190,6 +190,8 @@ struct ExecPlace {
     below: Vec<(Option<String>, String)>,
     /// The container's group in resctrl.
     rdt: Option<Group>,
+    /// Only systemd can move it in.
+    by_unit: bool,
 }
 
 impl ExecPlace {
@@ -204,6 +206,7 @@ impl ExecPlace {
                 fallback: false,
                 below,
                 rdt: None,
+                by_unit: false,
             });
         };
         let directory = match below.as_slice() {
@@ -223,11 +226,31 @@ impl ExecPlace {
             fallback: below.is_empty(),
             below,
             rdt: None,
+            by_unit: false,
         })
     }
 
-    fn cgroup_v1(&self, record: &Record, pid: i32) -> Result<(), Error> {
-        cgroup_of(record)?.place_below(pid, &self.below)
+    /// A user's systemd moves the process where the user may not clone into the cgroup.
+    fn for_unit(mut self, record: &Record, host: &Host) -> Result<ExecPlace, Error> {
+        if let (Some(unit), [only], Some(_)) =
+            (&record.unit, record.cgroups.as_slice(), &self.directory)
+            && !unit.may_clone_into(only, host)?
+        {
+            self.directory = None;
+            self.by_unit = true;
+        }
+        Ok(self)
+    }
+
+    /// Moves the waiting process in.
+    fn enter(&self, record: &Record, pid: i32) -> Result<(), Error> {
+        match &record.unit {
+            Some(unit) if self.by_unit => {
+                let below = self.below.first().map_or("", |(_, path)| path);
+                unit.attach(below, pid)
+            }
+            _ => cgroup_of(record)?.place_below(pid, &self.below),
+        }
     }
 }
 

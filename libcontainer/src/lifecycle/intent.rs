@@ -25,7 +25,7 @@ pub fn intent(
     record.bundle = bundle.path().to_path_buf();
     record.rootfs.clone_from(&config.root.path);
     record.annotations.clone_from(&config.annotations);
-    record.set_cgroups(&cgroup_plan.places);
+    record.set_cgroups(cgroup_plan);
     record.resources.clone_from(&config.cgroup.resources);
     record.private_pid_namespace = config.namespaces.pid == Namespace::New;
     record.namespaces = plan::listed_namespaces(&config.namespaces);

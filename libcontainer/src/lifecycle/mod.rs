@@ -104,7 +104,8 @@ pub fn processes(entry: &Entry) -> Result<Option<Vec<i32>>, Error> {
 
 /// What there is of the container's cgroup.
 fn cgroup_of(record: &Record) -> Result<Cgroup, Error> {
-    Cgroup::open(&record.cgroups, record.token.as_str())
+    let cgroup = Cgroup::open(&record.cgroups, record.token.as_str())?;
+    Ok(cgroup.of_unit(record.unit.as_ref()))
 }
 
 /// A pidfd of the container's init, if it still lives: opened first and then compared with the recorded start time, so that a process

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Place;
 use crate::cgroup::limits::SavedLimit;
+use crate::cgroup::{CgroupPlan, Place, UnitRecord};
 use crate::config;
 use crate::error::{Error, Refused};
 use crate::host::Host;
@@ -50,6 +50,9 @@ pub struct Record {
     /// Marks the container's cgroup.
     pub token: Token,
     pub cgroup_driver: CgroupDriver,
+    /// The unit that the cgroup is, or was to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitRecord>,
     /// What may have been made, whether or not it was.
     pub cgroups: Vec<Place>,
     /// Controller → absolute directory; key `""` for cgroup2. For other programs; garboard uses `cgroups`.
@@ -122,6 +125,8 @@ pub struct ProcessId {
 pub enum CgroupDriver {
     /// We do, as directories.
     Cgroupfs,
+    /// systemd does, as a unit.
+    Systemd,
 }
 
 /// 128 random bits, as 32 hexadecimal digits.
@@ -195,6 +200,7 @@ impl Record {
             boot_id: host.boot_id()?.to_owned(),
             token: Token::random()?,
             cgroup_driver: CgroupDriver::Cgroupfs,
+            unit: None,
             cgroups: Vec::new(),
             cgroup_paths: BTreeMap::new(),
             intel_rdt: None,
@@ -216,8 +222,14 @@ impl Record {
     }
 
     /// Records where the cgroup will be, for us and for other programs.
-    pub fn set_cgroups(&mut self, places: &[Place]) {
-        self.cgroups = places.to_vec();
+    pub fn set_cgroups(&mut self, plan: &CgroupPlan) {
+        let places = &plan.places;
+        self.unit = plan.unit.as_ref().map(|unit| unit.record.clone());
+        self.cgroup_driver = match self.unit {
+            Some(_) => CgroupDriver::Systemd,
+            None => CgroupDriver::Cgroupfs,
+        };
+        self.cgroups.clone_from(places);
         self.cgroup_paths = places
             .iter()
             .flat_map(|place| place.keys().map(|key| (key.to_owned(), place.host_path())))

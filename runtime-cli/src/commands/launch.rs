@@ -27,19 +27,15 @@ pub fn bundle(invocation: &Invocation) -> PathBuf {
 
 /// The options that the flags and the environment ask for.
 pub fn options(invocation: &Invocation, attachment: Attachment) -> Result<CreateOptions, Failure> {
-    match invocation.cgroup_manager {
-        CgroupManager::Cgroupfs => {}
-        CgroupManager::Systemd => {
-            return Err(Failure::new(
-                "--systemd-cgroup: not supported yet, the cgroup can only be managed through cgroupfs",
-            ));
-        }
+    let cgroup_manager = match invocation.cgroup_manager {
+        CgroupManager::Cgroupfs => libcontainer::CgroupManager::Cgroupfs,
+        CgroupManager::Systemd => libcontainer::CgroupManager::SYSTEMD,
         CgroupManager::Disabled => {
             return Err(Failure::new(
                 "--cgroup-manager=disabled: not supported, a container always has its own cgroup",
             ));
         }
-    }
+    };
     let matches = &invocation.matches;
     let console = match (matches.path(&flags::CONSOLE_SOCKET), attachment) {
         (Some(socket), _) => Console::Socket(socket),
@@ -50,6 +46,7 @@ pub fn options(invocation: &Invocation, attachment: Attachment) -> Result<Create
     // Now, while nothing of our own is open: one of our fds in the place of a missing one would go to the container.
     libcontainer::check_preserved_fds(listen_fds.saturating_add(preserve_fds))?;
     Ok(CreateOptions {
+        cgroup_manager,
         console,
         pid_file: matches.path(&flags::PID_FILE),
         pidfd_socket: matches.path(&flags::PIDFD_SOCKET),

@@ -48,6 +48,8 @@ pub enum BusError {
     Rejected { address: Address, answer: String },
     #[error("{address}: {reason}")]
     Malformed { address: Address, reason: Malformed },
+    #[error("there is no address to connect to")]
+    NoAddress,
     /// The error that a method answered with.
     #[error("{text} ({name})")]
     Answered { name: String, text: String },
