@@ -199,7 +199,7 @@ fn ps_lists_sub_cgroups_and_host_namespaces(t: &Test) -> Done {
     let moved = moved.ok_or_else(|| Failure::new("no child"))?.to_string();
     for dir in c.cgroups()? {
         // A new cpuset of v1 has no processors, and takes no process.
-        if !dir.join("cpuset.cpus").exists() {
+        if fs::metadata(dir.join("cpuset.cpus")).is_err() {
             fs::create_dir(dir.join("below"))?;
             fs::write(dir.join("below/cgroup.procs"), &moved)?;
         }

@@ -450,7 +450,7 @@ fn a_slow_reader_misses_readings_only(t: &Test) -> Done {
     c.kill("KILL")?;
     c.await_status("stopped")?;
     let mut count = 0;
-    while let Some(line) = events.lines.next() {
+    for line in events.lines.by_ref() {
         let event: Value = serde_json::from_str(&line?)?;
         assert_eq!(event["type"], "stats");
         count += 1;
