@@ -159,7 +159,7 @@ pub enum UpdateRequest {
     /// A `linux.resources` object as JSON.
     Document(Vec<u8>),
     /// The values of `update`'s flags.
-    Flags(UpdateFlags),
+    Flags(Box<UpdateFlags>),
 }
 
 /// The limits that `update` has flags for, in the units of config.json's `linux.resources`.

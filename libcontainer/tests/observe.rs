@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bundles::Place;
 use libcontainer::{
     CreateOptions, ErrorKind, Event, ExecFlags, ExecProcess, ExecRequest, ExitStatus, Runtime,
-    Status,
+    Status, UpdateFlags, UpdateRequest,
 };
 use serde_json::json;
 
@@ -101,6 +101,51 @@ fn a_whole_life_is_told_in_order() {
     runtime.delete("olife", true).expect("nothing there");
     assert_eq!(since(&told, "olife"), []);
     assert_eq!(bundles::left_cgroups("olife"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn pauses_and_updates_are_told_when_they_succeed() {
+    let place = Place::new("observe-pause");
+    let (runtime, told) = observed(&place);
+    let bundle = place.bundle(&place.config("opause", &["sleep", "1000"]));
+    let container = runtime
+        .run("opause", &bundle, &CreateOptions::default())
+        .expect("run");
+    since(&told, "opause");
+
+    container.pause().expect("pause");
+    assert_eq!(since(&told, "opause"), [Event::Paused]);
+    assert_eq!(container.state().expect("state").status, Status::Paused);
+    let error = container.pause().expect_err("a paused container");
+    assert_eq!(error.kind(), ErrorKind::WrongStatus);
+    container.resume().expect("resume");
+    assert_eq!(since(&told, "opause"), [Event::Resumed]);
+    let error = container.resume().expect_err("a running container");
+    assert_eq!(error.kind(), ErrorKind::WrongStatus);
+
+    // Nothing to change, but changed.
+    let nothing = UpdateRequest::Flags(Box::default());
+    container.update(&nothing).expect("update");
+    assert_eq!(since(&told, "opause"), [Event::Updated]);
+    let wrong = UpdateRequest::Document(br#"{"memory": {"limit": "much"}}"#.to_vec());
+    let error = container.update(&wrong).expect_err("no number");
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    let weight = UpdateFlags {
+        blkio_weight: Some(1),
+        ..UpdateFlags::default()
+    };
+    let error = container
+        .update(&UpdateRequest::Flags(Box::new(weight)))
+        .expect_err("too light");
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    let pointers = error.pointers();
+    let [pointer] = pointers.as_slice() else {
+        panic!("not one pointer: {pointers:?}");
+    };
+    assert_eq!(pointer.as_str(), "--blkio-weight");
+    assert_eq!(since(&told, "opause"), []);
+    container.delete().expect("delete");
+    assert_eq!(since(&told, "opause"), [Event::Deleted]);
 }
 
 #[test]

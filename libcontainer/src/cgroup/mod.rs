@@ -18,6 +18,7 @@ mod mounts;
 mod path;
 mod plan;
 mod statistics;
+mod stuck;
 mod systemd;
 mod v1;
 mod v2;
@@ -42,6 +43,8 @@ pub use mounts::{CgroupMounts, HierarchyMount};
 pub use path::{BadPath, Version};
 pub use plan::{CgroupPlan, Place};
 pub use statistics::{OomEvent, OomEvents};
+pub use stuck::Survivors;
+use stuck::{frozen_above, not_frozen, not_thawed, survivors};
 pub use systemd::{UnitPlan, UnitRecord};
 
 /// How long the undo of a failed create waits for processes that are being killed.
@@ -67,23 +70,6 @@ pub enum Removal {
     Done,
     /// A directory that is not marked as ours has processes or children in it; it was left alone.
     NotOurs,
-}
-
-/// Processes outlived the deadline of [`Cgroup::kill_all`] or [`Cgroup::remove`].
-#[derive(Debug, thiserror::Error)]
-#[error("cgroup {} still has processes: {}", path.display(), list(processes))]
-pub struct Survivors {
-    pub path: PathBuf,
-    /// (pid, name)
-    pub processes: Vec<(i32, String)>,
-}
-
-fn list(processes: &[(i32, String)]) -> String {
-    processes
-        .iter()
-        .map(|(pid, name)| format!("{pid} ({name})"))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 impl Cgroup {
@@ -454,53 +440,4 @@ fn no_privilege(errno: crate::error::Errno) -> bool {
     [Errno::PERM, Errno::ACCESS, Errno::ROFS]
         .iter()
         .any(|refusal| refusal.raw_os_error() == errno.0)
-}
-
-/// The error for processes that outlived a deadline.
-fn survivors(host: &Host, path: &Path, pids: Vec<i32>) -> Error {
-    let processes = pids
-        .into_iter()
-        .map(|pid| (pid, host.process_name(pid)))
-        .collect();
-    Error::new(
-        ErrorKind::Internal,
-        Survivors {
-            path: path.to_path_buf(),
-            processes,
-        },
-    )
-}
-
-/// The error for processes that did not freeze before a deadline.
-fn not_frozen(place: &Place) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        format!(
-            "unable to freeze {}: a process does not stop in time (hint: one that sleeps uninterruptibly, in a hung mount for example, \
-             cannot be frozen); thawed again",
-            place.host_path().display()
-        ),
-    )
-}
-
-/// The error for a container that stays frozen with a cgroup above its own.
-fn frozen_above(place: &Place) -> Error {
-    Error::new(
-        ErrorKind::WrongStatus,
-        format!(
-            "{} is thawed, but a cgroup above it is frozen",
-            place.host_path().display()
-        ),
-    )
-}
-
-/// The error for processes that did not run again before a deadline.
-fn not_thawed(place: &Place) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        format!(
-            "unable to thaw {}: the kernel still calls it frozen",
-            place.host_path().display()
-        ),
-    )
 }

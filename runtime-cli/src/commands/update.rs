@@ -45,7 +45,7 @@ pub fn run(invocation: &Invocation) -> Result<u8, Failure> {
 fn request(invocation: &Invocation) -> Result<UpdateRequest, Failure> {
     match invocation.matches.path(&flags::RESOURCES) {
         Some(path) => Ok(UpdateRequest::Document(read(&path)?)),
-        None => values(invocation).map(UpdateRequest::Flags),
+        None => Ok(UpdateRequest::Flags(Box::new(values(invocation)?))),
     }
 }
 
