@@ -25,6 +25,7 @@ mod pause;
 mod privileges;
 mod process;
 mod propagation;
+mod random_limits;
 mod rootless;
 mod settings;
 mod sub_cgroups;
@@ -52,6 +53,7 @@ fn main() -> std::process::ExitCode {
         devices::cases(),
         limits::cases(),
         values::cases(),
+        random_limits::cases(),
         hooks::cases(),
         exec::cases(),
         pause::cases(),

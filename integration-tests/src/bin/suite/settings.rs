@@ -167,7 +167,7 @@ pub fn engines() -> Vec<Setting> {
             "docker run",
             &["memory", "cpu"],
             json!({"memory": {"limit": 512 * MIB, "reservation": 256 * MIB, "swap": 1024 * MIB},
-                   "cpu": {"quota": 50_000, "period": 100_000}, "pids": {"limit": 0}, "blockIO": {}}),
+                   "cpu": {"quota": 50_000, "period": 100_000}, "blockIO": {}}),
         ),
         one(
             "docker run, nothing asked for",

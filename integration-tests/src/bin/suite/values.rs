@@ -51,15 +51,61 @@ const COUNTED: &[&str] = &[
 
 /// A difference there may be.
 struct Known {
-    /// The start of a setting's name.
+    /// The start of a setting's name; empty for all.
     setting: &'static str,
-    /// The file, or `refused`.
+    /// The end of the file's name, or `refused`.
     file: &'static str,
     /// Words of `docs/differences.md`.
     reason: &'static str,
 }
 
-const KNOWN: &[Known] = &[];
+const KNOWN: &[Known] = &[
+    Known {
+        setting: "pids: 0",
+        file: "pids.max",
+        reason: "`pids.limit` 0",
+    },
+    Known {
+        setting: "cpu: burst",
+        file: "cfs_burst_us",
+        reason: "`cpu.burst`, `cpu.idle`",
+    },
+    Known {
+        setting: "cpu: burst",
+        file: "cpu.max.burst",
+        reason: "`cpu.burst`, `cpu.idle`",
+    },
+    Known {
+        setting: "cpu: idle",
+        file: "cpu.idle",
+        reason: "`cpu.burst`, `cpu.idle`",
+    },
+    Known {
+        setting: "cpu: idle",
+        file: "cpu.shares",
+        reason: "`cpu.burst`, `cpu.idle`",
+    },
+    Known {
+        setting: "memory: TCP",
+        file: "memory.kmem.tcp.limit_in_bytes",
+        reason: "`memory.kernelTCP` on v1",
+    },
+    Known {
+        setting: "",
+        file: ".rsvd.max",
+        reason: "limits of reserved huge pages",
+    },
+    Known {
+        setting: "",
+        file: "cpu.weight",
+        reason: "shares on v2 (`cpu.weight`)",
+    },
+    Known {
+        setting: "",
+        file: "cpu.weight.nice",
+        reason: "shares on v2 (`cpu.weight`)",
+    },
+];
 
 /// What the files hold, by their names.
 type Values = BTreeMap<String, String>;
@@ -80,10 +126,12 @@ fn values_of(c: &Container<'_>) -> Result<Values, Failure> {
             let Ok(text) = fs::read_to_string(entry.path()) else {
                 continue;
             };
-            values.insert(
-                format!("{}/{name}", hierarchy.display()),
-                text.trim_end().to_owned(),
-            );
+            // The order is that of the writes.
+            let mut lines: Vec<&str> = text.lines().collect();
+            if name == "devices.list" {
+                lines.sort_unstable();
+            }
+            values.insert(format!("{}/{name}", hierarchy.display()), lines.join("\n"));
         }
     }
     Ok(values)
@@ -133,6 +181,18 @@ fn known(setting: &str, file: &str) -> bool {
         .any(|known| setting.starts_with(known.setting) && file.ends_with(known.file))
 }
 
+/// Gives the bundle of a container other resources; its device rules stay.
+pub fn rewrite(c: &Container<'_>, resources: &Value) -> Done {
+    let path = c.bundle.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    let old = &mut config["linux"]["resources"];
+    let devices = old["devices"].take();
+    *old = resources.clone();
+    old["devices"] = devices;
+    fs::write(&path, serde_json::to_vec(&config)?)?;
+    Ok(())
+}
+
 /// What both make of one setting, if not the same. The bundle of `c` is written anew for it.
 fn differences(
     t: &Test,
@@ -140,13 +200,7 @@ fn differences(
     setting: &Setting,
     flags: Option<&[&str]>,
 ) -> Result<Vec<String>, Failure> {
-    let path = c.bundle.join("config.json");
-    let mut config: Value = serde_json::from_slice(&fs::read(&path)?)?;
-    let resources = &mut config["linux"]["resources"];
-    let devices = resources["devices"].take();
-    *resources = setting.resources.clone();
-    resources["devices"] = devices;
-    fs::write(&path, serde_json::to_vec(&config)?)?;
+    rewrite(c, &setting.resources)?;
     let mut peer = t.runtime.clone();
     peer.program = PathBuf::from(PEER);
     peer.root = t.scratch("peer")?;
@@ -207,7 +261,8 @@ fn compare<'s>(
     Ok(())
 }
 
-fn plain(t: &Test, settings: &[Setting]) -> Done {
+/// Both create a container with each setting.
+pub fn plain(t: &Test, settings: &[Setting]) -> Done {
     compare(t, settings.iter().map(|setting| (setting, None)))
 }
 
