@@ -4,6 +4,7 @@ use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
 use garboard_integration_tests::cases;
 use garboard_integration_tests::container::wait_until;
+use garboard_integration_tests::needs::Need;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -127,6 +128,7 @@ fn state_has_the_documented_shape(t: &Test) -> Done {
 }
 
 fn list_has_the_documented_shapes(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let c = t.container(&Bundle::sleeper())?;
     c.create()?;
     let quiet = t.runtime.call(["list", "-q"])?.success()?;
@@ -354,6 +356,7 @@ fn features_is_json_and_quiet(t: &Test) -> Done {
 }
 
 fn spec_writes_a_bundle_that_runs(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let c = t.container(&Bundle::default())?;
     fs::remove_file(c.bundle.join("config.json"))?;
     let mut command = t.runtime.command(["spec", "--bundle"]);

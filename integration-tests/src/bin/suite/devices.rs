@@ -5,6 +5,7 @@ use std::fs;
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Test};
 use garboard_integration_tests::cases;
+use garboard_integration_tests::needs::Need;
 use serde_json::json;
 
 pub fn cases() -> Vec<Case> {
@@ -25,6 +26,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn the_default_devices_and_links_are_there(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let script = "cd /dev; for d in null zero full random urandom tty; do stat -c '%n %F %a %t:%T %u:%g' $d; done; for l in fd stdin stdout stderr ptmx; do echo $l $(readlink $l); done";
     let out = t.container(&Bundle::shell(script))?.run_ok()?;
     let wanted = "null character special file 666 1:3 0:0\nzero character special file 666 1:5 0:0\nfull character special file 666 1:7 0:0\n\
@@ -40,6 +42,7 @@ fn the_default_devices_and_links_are_there(t: &Test) -> Done {
 }
 
 fn a_listed_device_is_made_as_described(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let devices = json!([
         {"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 7, "gid": 8},
         {"path": "/dev/sub/dir/block", "type": "b", "major": 7, "minor": 0, "fileMode": 0o600},
@@ -56,6 +59,7 @@ fn a_listed_device_is_made_as_described(t: &Test) -> Done {
 }
 
 fn a_listed_device_replaces_a_default_one(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let device = json!([{"path": "/dev/full", "type": "c", "major": 1, "minor": 7, "fileMode": 0o600, "uid": 3, "gid": 4}]);
     let out = t
         .container(
@@ -67,6 +71,7 @@ fn a_listed_device_replaces_a_default_one(t: &Test) -> Done {
 }
 
 fn a_bound_dev_is_left_alone(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let source = t.scratch("dev")?;
     fs::write(source.join("only"), "")?;
     let (kind, mode) = (
@@ -122,6 +127,7 @@ fn a_device_not_allowed_cannot_be_opened(t: &Test) -> Done {
 }
 
 fn an_allowed_device_can_be_opened(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     for rule in [
         json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}),
         json!({"allow": true, "type": "c", "major": 1, "access": "rwm"}),

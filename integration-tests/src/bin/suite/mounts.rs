@@ -5,6 +5,7 @@ use std::fs;
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
 use garboard_integration_tests::cases;
+use garboard_integration_tests::needs::Need;
 use garboard_integration_tests::place::HostMount;
 use garboard_integration_tests::probe::Report;
 use serde_json::json;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn the_default_mounts_are_there_with_their_flags(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let seen = t.container(&Bundle::probe())?.report()?;
     for (point, kind, flags) in [
         ("/proc", "proc", &[][..]),
@@ -99,6 +101,7 @@ pub fn bound(t: &Test, options: &[&str]) -> Result<Report, Failure> {
 }
 
 fn options_set_flags_on_a_bind(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     for (option, flag) in [
         ("ro", "ro"),
         ("nosuid", "nosuid"),
@@ -163,6 +166,7 @@ fn the_last_of_two_options_wins(t: &Test) -> Done {
 }
 
 fn file_system_options_reach_the_file_system(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let bundle = Bundle::probe().mount(
         "tmpfs",
         "name",
@@ -229,6 +233,7 @@ fn a_tmpfs_takes_the_mode_of_its_target(t: &Test) -> Done {
 }
 
 fn tmpcopyup_copies_what_was_there(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let root = |bundle: Bundle| {
         bundle.root(|root| {
             root.file("data/sub/file", 0o640, "content")

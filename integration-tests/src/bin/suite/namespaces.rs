@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
+use garboard_integration_tests::needs::Need;
 use garboard_integration_tests::{cases, processes};
 use serde_json::json;
 
@@ -48,6 +49,7 @@ fn own(kind: &str) -> u64 {
 }
 
 fn a_listed_namespace_is_new_and_an_unlisted_one_the_callers(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     for (kind, file) in KINDS {
         let mut bundle = Bundle::probe().namespace(kind, None);
         if kind == "user" {
@@ -123,6 +125,7 @@ fn path_of(pid: i32, file: &str) -> PathBuf {
 }
 
 fn namespaces_by_path_are_those_of_another_container(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let first = t.container(&Bundle::sleeper())?;
     first.create()?;
     let pid = first.pid()?;
@@ -144,6 +147,7 @@ fn namespaces_by_path_are_those_of_another_container(t: &Test) -> Done {
 }
 
 fn a_pid_namespace_by_path_is_joined(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let first = t.container(&Bundle::sleeper())?;
     first.create()?;
     let pid = first.pid()?;
@@ -220,6 +224,7 @@ fn a_namespace_twice_is_refused(t: &Test) -> Done {
 }
 
 fn a_user_namespace_maps_ids(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let bundle = Bundle::probe().user_namespace(100_000, 65536).set(
         "/process/user",
         json!({"uid": 5, "gid": 6, "additionalGids": [7]}),
@@ -250,6 +255,7 @@ fn a_user_namespace_maps_ids(t: &Test) -> Done {
 }
 
 fn a_user_namespace_by_path_is_joined_with_a_pod(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let first = t.container(&Bundle::sleeper().user_namespace(100_000, 65536))?;
     first.run_detached()?;
     let pid = first.pid()?;
@@ -402,6 +408,7 @@ fn loopback_is_up(t: &Test) -> Done {
 }
 
 fn a_network_device_moves_into_the_container(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     t.not_for_runc("1.1 has no linux.netDevices")?;
     let bundle = Bundle::shell("ip link").set("/linux/netDevices", json!({"v0": {"name": "eth7"}}));
     let c = t.container(&bundle)?;

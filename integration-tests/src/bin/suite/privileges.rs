@@ -3,6 +3,7 @@
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
 use garboard_integration_tests::cases;
+use garboard_integration_tests::needs::Need;
 use serde_json::json;
 
 pub fn cases() -> Vec<Case> {
@@ -24,6 +25,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn the_user_and_groups_are_exactly_those_of_the_config(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     // Debian's runc refuses ids above 2^31.
     let high = if t.runtime.is_runc() {
         2_000_000_000
@@ -43,6 +45,7 @@ fn the_user_and_groups_are_exactly_those_of_the_config(t: &Test) -> Done {
 }
 
 fn groups_of_the_caller_do_not_leak(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let c = t.container(&Bundle::probe())?;
     let mut command = std::process::Command::new("setpriv");
     command.args(["--groups", "7,8,9", "--"]);

@@ -192,6 +192,7 @@ fn a_file_as_working_directory_is_refused(t: &Test) -> Done {
 }
 
 fn the_umask_is_0022_or_as_configured(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     for (user, wanted) in [
         (json!({"uid": 0, "gid": 0}), "0022"),
         (json!({"uid": 0, "gid": 0, "umask": 0o27}), "0027"),
@@ -328,6 +329,7 @@ fn the_oom_score_is_set(t: &Test) -> Done {
 }
 
 fn the_scheduler_is_set(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     t.not_for_runc("1.1 has no process.scheduler")?;
     let seen = t
         .container(&Bundle::probe().set(
@@ -357,6 +359,7 @@ fn the_scheduler_is_set(t: &Test) -> Done {
 }
 
 fn the_io_priority_is_set(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     t.not_for_runc("1.1 has no process.ioPriority")?;
     for (class, number) in [
         ("IOPRIO_CLASS_RT", 1),

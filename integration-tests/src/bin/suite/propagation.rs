@@ -68,6 +68,7 @@ fn recursive_options_reach_submounts(t: &Test) -> Done {
 }
 
 fn propagation_options_are_applied(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     for (option, wanted) in [
         ("shared", &["shared"][..]),
         ("rshared", &["shared"]),
@@ -217,6 +218,7 @@ fn a_source_below_a_private_directory(t: &Test) -> Done {
 }
 
 fn a_source_below_a_private_directory_in_a_user_namespace(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
     let c = t.container(
         &Bundle::args(["cat", "/mnt/file"])
             .bind(private_source(t)?, "/mnt", &["ro"])
