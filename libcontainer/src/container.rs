@@ -16,6 +16,7 @@ use crate::launch;
 use crate::lifecycle;
 use crate::notify::NotifyProxy;
 use crate::request::{ExecRequest, UpdateRequest};
+use crate::seccomp::CallListener;
 use crate::state::{Entry, Status};
 use crate::statistics::Statistics;
 use crate::sys;
@@ -71,6 +72,7 @@ pub struct Container {
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) console: Option<OwnedFd>,
     pub(crate) notify: Option<NotifyProxy>,
+    pub(crate) calls: Option<CallListener>,
     pub(crate) warnings: Vec<String>,
     pub(crate) observer: Observer,
     /// What is known of the machine since the handle was made.
@@ -124,6 +126,11 @@ impl Container {
     /// The proxy of a container that was run, not created, with [`crate::CreateOptions::notify_socket`]; the first call has it.
     pub fn take_notify(&mut self) -> Option<NotifyProxy> {
         self.notify.take()
+    }
+
+    /// The calls of a container made with [`crate::CreateOptions::listen_to_calls`]; the first call has them.
+    pub fn take_call_listener(&mut self) -> Option<CallListener> {
+        self.calls.take()
     }
 
     /// Sends `signal` to init. SIGKILL to a container without a pid namespace of its own kills every process in its cgroup.

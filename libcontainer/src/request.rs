@@ -80,6 +80,9 @@ pub struct CreateOptions {
     pub no_new_keyring: bool,
     /// The host's NOTIFY_SOCKET: the container gets one of its own, and `start` passes readiness on.
     pub notify_socket: Option<PathBuf>,
+    /// Instead of under the filter of config.json, the container runs with every system call put to the caller, from the one that executes
+    /// its program on: [`crate::Container::take_call_listener`] has them. What is executed in it later is not filtered.
+    pub listen_to_calls: bool,
 }
 
 /// What to execute in a running container.

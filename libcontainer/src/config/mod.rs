@@ -22,6 +22,9 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 
+use seccomp_profiles::profile::Flag;
+use seccomp_profiles::{Action, Arch, Flags, Profile};
+
 pub use errors::{ConfigError, ConfigErrors};
 pub use facts::HostFacts;
 pub use features::features;
@@ -387,18 +390,35 @@ pub struct Ignored {
 /// `linux.seccomp`.
 #[derive(Debug, Clone)]
 pub struct Seccomp {
-    pub profile: seccomp_profiles::Profile,
+    pub profile: Profile,
     /// SECCOMP_FILTER_FLAG_* (seccomp(2)).
     pub flags: u32,
-    /// Some call is put to the agent, and where that one listens.
-    pub listener: Option<Listener>,
+    /// Who answers for the calls that the profile notifies of; none where it does not.
+    pub agent: Option<Agent>,
 }
 
-/// The agent of a profile that notifies.
-#[derive(Debug, Clone)]
-pub struct Listener {
-    /// A stream socket; absolute.
-    pub path: PathBuf,
-    /// Empty when absent.
-    pub metadata: String,
+/// Who answers for the calls that a filter notifies of.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Agent {
+    /// `listenerPath`, a stream socket, and `listenerMetadata`, passed on as it stands.
+    Socket { path: PathBuf, metadata: String },
+    /// The program that calls this library: it listens to every call.
+    Caller,
+}
+
+impl Seccomp {
+    /// In the place of the filter of config.json: every call of every architecture of the machine is put to the caller.
+    pub fn listening() -> Seccomp {
+        let mut profile = Profile::new(Action::Notify);
+        let native = Arch::native();
+        profile.architectures = native.map_or(&[][..], Arch::companions).to_vec();
+        // A call that the caller has seen is not made again because of a signal that comes meanwhile.
+        profile.flags = Some(vec![Flag::WaitKillableRecv]);
+        Seccomp {
+            flags: Flags::of(&profile).0 & !Flags::NEW_LISTENER.0,
+            profile,
+            agent: Some(Agent::Caller),
+        }
+    }
 }

@@ -8,7 +8,7 @@ use stage::message::ToStage;
 
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupPlan, UnitPlan, delegate};
-use crate::config::{Config, ConfigErrors, IdMaps, SysctlScope};
+use crate::config::{Config, ConfigErrors, IdMaps, Seccomp, SysctlScope};
 use crate::container::Container;
 use crate::error::{Error, Pointer, Refused};
 use crate::event::{Event, Observer};
@@ -39,7 +39,10 @@ pub fn create(
     let host = Host::new();
     let id = ContainerId::parse(id)?;
     let bundle = Bundle::open(bundle)?;
-    let config = bundle.parse(&host)?;
+    let mut config = bundle.parse(&host)?;
+    if options.listen_to_calls {
+        config.seccomp = Some(Seccomp::listening());
+    }
     check_request(&config, options)?;
     let joined = Joined::open(&config.namespaces)?;
     check_joined(&config, &joined, &host)?;
@@ -167,7 +170,8 @@ impl Create<'_> {
         self.tell(Event::Ready { pid });
 
         let started = self.host.process(pid)?.map_or(0, |stat| stat.start_time);
-        record.seccomp = filter;
+        let calls = answers.filter.take_calls();
+        record.seccomp = filter.filter(|_| calls.is_none());
         record.set_created(ProcessId {
             pid,
             start: started,
@@ -186,6 +190,7 @@ impl Create<'_> {
         }
         let mut container = self.container(claim.commit(), launched);
         container.notify = notify;
+        container.calls = calls;
         self.observer.warn(self.id.as_str(), &container.warnings);
         self.tell(match start {
             Start::AwaitFifo => Event::Created,
@@ -299,6 +304,7 @@ impl Create<'_> {
             pidfd: Some(launched.pidfd),
             console,
             notify: None,
+            calls: None,
             warnings,
             observer: self.observer.clone(),
             host: Host::new(),
@@ -400,7 +406,7 @@ impl Parent for Answers<'_> {
     }
 
     fn listener(&mut self, pid: i32, listener: OwnedFd) -> Result<(), Error> {
-        self.filter.give(pid, &listener)
+        self.filter.give(pid, listener)
     }
 
     fn id_maps(&self) -> &IdMaps {

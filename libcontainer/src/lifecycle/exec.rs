@@ -160,7 +160,7 @@ impl Parent for Answers<'_> {
     }
 
     fn listener(&mut self, pid: i32, listener: OwnedFd) -> Result<(), Error> {
-        self.filter.give(pid, &listener)
+        self.filter.give(pid, listener)
     }
 
     fn id_maps(&self) -> &IdMaps {

@@ -15,7 +15,7 @@ impl PlannedFilter {
     pub(super) fn of(seccomp: &config::Seccomp) -> PlannedFilter {
         PlannedFilter {
             flags: seccomp.flags,
-            listens: seccomp.listener.is_some(),
+            listens: seccomp.agent.is_some(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod entry;
 mod file;
 mod hook;
 mod process;
+mod seccomp;
 mod signal;
 mod spawn;
 
@@ -21,6 +22,7 @@ pub use bpf::{bpf_attach_cgroup_device, bpf_load_cgroup_device};
 pub use file::{MFD_EXEC, is_open, mount_setattr, namespace_kind, owning_user_namespace};
 pub use hook::{HookProgram, spawn_hook};
 pub use process::{exit_status_of_reaped, realtime_signal, reap, set_rlimit};
+pub use seccomp::{Notification, continue_call, receive_notification};
 pub use signal::with_signals_blocked;
 pub use spawn::{Spawn, SpawnError, Spawned, Wait, spawn};
 

@@ -1,8 +1,9 @@
 //! `garboard run`.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
-use libcontainer::{Container, ExitStatus, Runtime};
+use libcontainer::{Container, CreateOptions, ExitStatus, Runtime};
 
 use super::{Invocation, launch};
 use crate::failure::{FAILED, Failure};
@@ -35,9 +36,20 @@ fn detached(invocation: &Invocation) -> Result<u8, Failure> {
 }
 
 fn in_foreground(invocation: &Invocation) -> Result<u8, Failure> {
-    let mut options = launch::options(invocation, launch::Attachment::Foreground)?;
-    let runtime = invocation.runtime()?;
+    let options = launch::options(invocation, launch::Attachment::Foreground)?;
     let (id, bundle) = (invocation.id()?, launch::bundle(invocation));
+    attend(invocation, id, &bundle, options, |_| {})
+}
+
+/// Runs a container from its creation to its end, with our streams or terminal. `made` is called before its program runs or just after.
+pub fn attend(
+    invocation: &Invocation,
+    id: &str,
+    bundle: &Path,
+    mut options: CreateOptions,
+    made: impl FnOnce(&mut Container),
+) -> Result<u8, Failure> {
+    let runtime = invocation.runtime()?;
     if !invocation.matches.is_set(&flags::NO_SUBREAPER) {
         foreground::become_subreaper()?;
     }
@@ -51,9 +63,10 @@ fn in_foreground(invocation: &Invocation) -> Result<u8, Failure> {
         Starting::AtOnce
     };
     let mut container = match starting {
-        Starting::AtOnce => runtime.run(id, &bundle, &options)?,
-        Starting::AfterTerminal => runtime.create(id, &bundle, &options)?,
+        Starting::AtOnce => runtime.run(id, bundle, &options)?,
+        Starting::AfterTerminal => runtime.create(id, bundle, &options)?,
     };
+    made(&mut container);
     let undo = DeleteOnFailure {
         runtime: &runtime,
         id,

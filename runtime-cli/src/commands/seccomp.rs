@@ -3,6 +3,7 @@
 //! A FILE is a `linux.seccomp` object or a whole config.json, `-` is the standard input.
 
 mod profile;
+mod record;
 
 use std::io::Read;
 use std::path::Path;
@@ -25,8 +26,9 @@ pub fn run(invocation: &Invocation) -> Result<u8, Failure> {
             &valid(&read(invocation, 1)?)?,
             &valid(&read(invocation, 2)?)?,
         ),
+        "record" => record::record(invocation),
         other => Err(UsageError(format!(
-            "nothing is called {other:?}; there are check, explain and diff"
+            "nothing is called {other:?}; there are check, explain, diff and record"
         ))
         .into()),
     }
@@ -87,7 +89,10 @@ fn native() -> Result<Arch, Failure> {
 
 /// The profile in the file that argument `index` names.
 fn read(invocation: &Invocation, index: usize) -> Result<Value, Failure> {
-    let name = invocation.matches.positional(index)?;
+    read_file(invocation.matches.positional(index)?)
+}
+
+fn read_file(name: &str) -> Result<Value, Failure> {
     let why = |error: &dyn std::fmt::Display| Failure::new(format!("{name}: {error}"));
     let bytes = if name == "-" {
         let mut bytes = Vec::new();

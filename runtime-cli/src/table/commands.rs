@@ -284,16 +284,17 @@ static EXPLAIN: Command = Command {
 
 static SECCOMP: Command = Command {
     name: "seccomp",
-    summary: "check, explain and compare seccomp profiles",
+    summary: "check, explain, compare and record seccomp profiles",
     description: "`seccomp check FILE` says what is wrong with a profile, or suspicious, with JSON pointers. `seccomp explain FILE` says what \
         happens to each system call, or with --syscall to one, and which rule says so. `seccomp diff FILE FILE` lists the calls that two \
-        profiles decide differently, each with an example.\n\n\
+        profiles decide differently, each with an example. `seccomp record BUNDLE` runs a bundle in the foreground and writes the profile that \
+        allows just what it called.\n\n\
         FILE is a linux.seccomp object or a config.json; - is the standard input. check exits with 1 if a runtime would refuse the profile, \
         diff if there are differences.",
     positionals: &[
         Positional {
-            name: "check|explain|diff",
-            hint: Hint::Words(&["check", "explain", "diff"]),
+            name: "check|explain|diff|record",
+            hint: Hint::Words(&["check", "explain", "diff", "record"]),
         },
         Positional {
             name: "FILE…",
@@ -306,6 +307,8 @@ static SECCOMP: Command = Command {
         &flags::SECCOMP_SYSCALL,
         &flags::SECCOMP_ARGS,
         &flags::SECCOMP_ARCH,
+        &flags::OUTPUT,
+        &flags::TRIM,
     ],
     run: commands::seccomp::run,
     ..ON_A_CONTAINER

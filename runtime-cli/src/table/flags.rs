@@ -396,6 +396,23 @@ pub static SECCOMP_ARGS: Flag = Flag::value(
     "the arguments of the call, separated by commas; what is not given is 0",
 );
 
+/// Where a recording is written.
+pub static OUTPUT: Flag = Flag::value(
+    "output",
+    Takes::Text("FILE"),
+    Hint::File,
+    "write the recorded profile to FILE",
+)
+.short('o');
+
+/// What a recording is cut out of.
+pub static TRIM: Flag = Flag::value(
+    "trim",
+    Takes::Text("PROFILE"),
+    Hint::File,
+    "write PROFILE without the permissions that were not used, instead of a new profile",
+);
+
 /// The architecture it is made on.
 pub static SECCOMP_ARCH: Flag = Flag::value(
     "arch",

@@ -209,7 +209,7 @@ fn a_profile_is_read_with_the_pointers_of_its_faults() {
     let profile = parsed(&[("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}))]);
     let seccomp = profile.seccomp.expect("a filter");
     // SECCOMP_FILTER_FLAG_SPEC_ALLOW, as runc where there is no `flags`.
-    assert_eq!((seccomp.flags, seccomp.listener.is_none()), (4, true));
+    assert_eq!((seccomp.flags, seccomp.agent.is_none()), (4, true));
 
     let faults = json!({
         "defaultAction": "SCMP_ACT_NOTHING",

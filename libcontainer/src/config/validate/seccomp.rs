@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Input;
 use crate::config::errors::{Findings, quoted};
-use crate::config::{Listener, Seccomp, walk};
+use crate::config::{Agent, Seccomp, walk};
 
 pub(super) fn seccomp(input: Input<'_>, found: &mut Findings) -> Option<Seccomp> {
     let value = input
@@ -40,7 +40,7 @@ pub(super) fn seccomp(input: Input<'_>, found: &mut Findings) -> Option<Seccomp>
     // The listener is asked for by the launch, which knows when.
     let flags = Flags::of(&profile).0 & !Flags::NEW_LISTENER.0;
     let path = profile.listener_path.clone().unwrap_or_default();
-    let listener = if !profile.notifies() {
+    let agent = if !profile.notifies() {
         None
     } else if path.is_empty() {
         found.error(
@@ -55,7 +55,7 @@ pub(super) fn seccomp(input: Input<'_>, found: &mut Findings) -> Option<Seccomp>
         );
         None
     } else {
-        Some(Listener {
+        Some(Agent::Socket {
             path: PathBuf::from(path),
             metadata: profile.listener_metadata.clone().unwrap_or_default(),
         })
@@ -63,7 +63,7 @@ pub(super) fn seccomp(input: Input<'_>, found: &mut Findings) -> Option<Seccomp>
     Some(Seccomp {
         profile,
         flags,
-        listener,
+        agent,
     })
 }
 

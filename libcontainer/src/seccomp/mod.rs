@@ -4,16 +4,20 @@
 //! profile that notifies gets the listener before `start`, with the *container process state* (runtime-spec config-linux.md "seccomp"),
 //! in one message; a process whose agent cannot be reached does not come to be.
 
+mod listener;
+
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, ConfigErrors};
+use crate::config::{self, Agent, ConfigErrors};
 use crate::error::{Error, ErrorKind, Pointer};
 use crate::handover;
 use crate::plan::PlannedFilter;
 use crate::state::{Record, StateDocument, Status};
+
+pub use listener::{CallListener, SystemCall};
 
 const SECCOMP: Pointer = Pointer::fixed("config.json#/linux/seccomp");
 
@@ -27,19 +31,9 @@ pub struct Filter {
     pub flags: u32,
     /// `struct sock_filter` each, as the eight bytes of a number in the machine's order.
     pub program: Vec<u64>,
-    /// The socket of the agent, where the filter notifies.
+    /// Where the filter notifies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub listener: Option<Agent>,
-}
-
-/// Who answers for the calls that a filter notifies of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Agent {
-    /// `listenerPath`: a stream socket.
-    pub path: PathBuf,
-    /// `listenerMetadata`, passed on as it stands.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub metadata: String,
+    pub agent: Option<Agent>,
 }
 
 impl Filter {
@@ -55,10 +49,7 @@ impl Filter {
         Ok(Filter {
             flags: seccomp.flags,
             program,
-            listener: seccomp.listener.as_ref().map(|listener| Agent {
-                path: listener.path.clone(),
-                metadata: listener.metadata.clone(),
-            }),
+            agent: seccomp.agent.clone(),
         })
     }
 
@@ -66,7 +57,7 @@ impl Filter {
     pub fn planned(&self) -> PlannedFilter {
         PlannedFilter {
             flags: self.flags,
-            listens: self.listener.is_some(),
+            listens: self.agent.is_some(),
         }
     }
 
@@ -91,30 +82,11 @@ struct ProcessState<'a> {
     state: &'a StateDocument<'a>,
 }
 
-impl Agent {
-    /// Gives the agent the listener of the process `pid` of the container in `state`. Errors: Refused when nobody accepts in time.
-    pub fn give(
-        &self,
-        listener: &OwnedFd,
-        pid: i32,
-        state: &StateDocument<'_>,
-    ) -> Result<(), Error> {
-        let document = ProcessState {
-            oci_version: state.oci_version,
-            fds: ["seccompFd"],
-            pid,
-            metadata: &self.metadata,
-            state,
-        };
-        // Fails only for a path that is not UTF-8, which no record can hold.
-        let document = serde_json::to_vec(&document).unwrap_or_default();
-        handover::send(
-            &self.path,
-            &document,
-            listener.as_fd(),
-            Some(&LISTENER_PATH),
-        )
-    }
+/// Gives the agent at `path` the listener of a process. Errors: Refused when nobody accepts in time.
+fn give(path: &Path, listener: &OwnedFd, state: &ProcessState<'_>) -> Result<(), Error> {
+    // Fails only for a path that is not UTF-8, which no record can hold.
+    let document = serde_json::to_vec(state).unwrap_or_default();
+    handover::send(path, &document, listener.as_fd(), Some(&LISTENER_PATH))
 }
 
 /// What a launch answers to a stage that asks for its filter, and does with the listener.
@@ -124,6 +96,8 @@ pub struct Answer<'a> {
     record: &'a Record,
     status: Status,
     bytes: Vec<u8>,
+    /// The listener, where the caller itself is the agent.
+    calls: Option<CallListener>,
 }
 
 impl<'a> Answer<'a> {
@@ -134,6 +108,7 @@ impl<'a> Answer<'a> {
             record,
             status,
             bytes: filter.map(Filter::bytes).unwrap_or_default(),
+            calls: None,
         }
     }
 
@@ -144,14 +119,34 @@ impl<'a> Answer<'a> {
         }
     }
 
-    pub fn give(&self, pid: i32, listener: &OwnedFd) -> Result<(), Error> {
-        let agent = self.filter.and_then(|filter| filter.listener.as_ref());
-        let init = match self.status {
-            Status::Creating => pid,
-            _ => self.record.init_process_pid,
-        };
-        let state = StateDocument::new(self.record, self.status, Some(init));
-        agent.ok_or_else(unplanned)?.give(listener, pid, &state)
+    /// The listener of a filter whose agent is the caller.
+    pub fn take_calls(&mut self) -> Option<CallListener> {
+        self.calls.take()
+    }
+
+    /// The listener of the process `pid` goes to the agent.
+    pub fn give(&mut self, pid: i32, listener: OwnedFd) -> Result<(), Error> {
+        match self.filter.and_then(|filter| filter.agent.as_ref()) {
+            Some(Agent::Socket { path, metadata }) => {
+                let init = match self.status {
+                    Status::Creating => pid,
+                    _ => self.record.init_process_pid,
+                };
+                let state = ProcessState {
+                    oci_version: &self.record.oci_version,
+                    fds: ["seccompFd"],
+                    pid,
+                    metadata,
+                    state: &StateDocument::new(self.record, self.status, Some(init)),
+                };
+                give(path, &listener, &state)
+            }
+            Some(Agent::Caller) => {
+                self.calls = Some(CallListener::new(listener));
+                Ok(())
+            }
+            None => Err(unplanned()),
+        }
     }
 }
 
