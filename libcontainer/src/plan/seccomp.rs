@@ -9,6 +9,8 @@ use crate::error::Pointer;
 
 /// CAP_SYS_ADMIN (linux/capability.h).
 const SYS_ADMIN: u64 = 1 << 21;
+/// SECCOMP_FILTER_FLAG_NEW_LISTENER (linux/seccomp.h).
+const NEW_LISTENER: u32 = 1 << 3;
 
 impl PlannedFilter {
     /// What the configuration says of it.
@@ -23,7 +25,8 @@ impl PlannedFilter {
 /// The filter is compiled by the parent while the stage works.
 pub(super) fn take(draft: &mut Draft<'_>) {
     if let Some(filter) = draft.plan.filter {
-        let flags = filter.flags;
+        // The kernel judges some flags only together with the one that asks for a listener.
+        let flags = filter.flags | if filter.listens { NEW_LISTENER } else { 0 };
         draft.push(&AT, Step::TakeFilter { flags });
     }
 }
