@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use crate::config::DeviceRule;
+use crate::config::{DeviceRule, Resources};
 use crate::error::{Error, ErrorKind, Refused};
 use crate::host::Host;
 use crate::kernel_file::write_value;
@@ -267,7 +267,8 @@ impl Cgroup {
 
     /// Makes the files say that again. Errors: Refused; those that could be put back are.
     pub fn restore_limits(&self, saved: &[limits::SavedLimit]) -> Result<(), Error> {
-        self.set_limits(&limits::restoring(&self.directories, saved))
+        let steps = limits::restoring(&self.directories, saved);
+        self.update_limits(&steps, &Resources::default())
     }
 
     /// Which files its limits are.

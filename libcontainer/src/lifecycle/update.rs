@@ -85,7 +85,10 @@ fn update_locked(
     let mut new = record.clone();
     new.resources = merged;
     new.undo = Vec::new();
-    if let Err(error) = cgroup.set_limits(&steps).and_then(|()| entry.save(&new)) {
+    if let Err(error) = cgroup
+        .update_limits(&steps, &written)
+        .and_then(|()| entry.save(&new))
+    {
         put_back(&cgroup, &mut record, observer);
         // Should this fail as well, the next update puts back once more, which changes nothing.
         let _ = entry.save(&record);

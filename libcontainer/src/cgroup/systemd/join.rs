@@ -58,6 +58,17 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Writes limits that a running container shall have, having told the unit: what systemd does not know it would undo.
+    /// `resources`: what the steps were planned from. Errors: as [`Cgroup::set_limits`]; Refused when systemd does not answer.
+    pub fn update_limits(&self, steps: &[Step], resources: &Resources) -> Result<(), Error> {
+        let Some(unit) = self.unit.as_ref().filter(|_| !steps.is_empty()) else {
+            return self.set_limits(steps);
+        };
+        let mut steps = steps.to_vec();
+        unit.update(self.version(), &mut steps, resources)?;
+        self.set_limits(&steps)
+    }
+
     /// The same cgroup, known to be a unit's.
     #[must_use]
     pub fn of_unit(mut self, unit: Option<&UnitRecord>) -> Cgroup {
@@ -117,7 +128,7 @@ impl UnitRecord {
 
     /// Tells the unit what `steps` are about to write, and makes their CPU quota the one that systemd will write.
     /// Errors: Refused when systemd does not answer, InvalidConfig at the key of a property that it refuses.
-    pub fn update(
+    fn update(
         &self,
         version: Version,
         steps: &mut [Step],

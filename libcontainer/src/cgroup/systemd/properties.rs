@@ -72,8 +72,9 @@ pub fn of_every_unit(unit: &Unit, version: Version) -> Vec<Property> {
 /// The properties that say what `steps` write. `resources`: what the steps were planned from.
 pub fn of_steps(version: Version, steps: &[Step], resources: &Resources) -> Vec<Property> {
     let mut properties: Vec<Property> = Vec::new();
-    for write in steps.iter().flat_map(Step::writes) {
-        for mut property in of_write(version, write, resources) {
+    let writes: Vec<_> = steps.iter().flat_map(Step::writes).collect();
+    for write in &writes {
+        for mut property in of_write(version, write, &writes, resources) {
             property.at = Some(write.at.clone());
             // As with the writes, the last one holds. A weight beside an idle cgroup's says nothing.
             properties.retain(|other| other.name != property.name);
@@ -86,7 +87,12 @@ pub fn of_steps(version: Version, steps: &[Step], resources: &Resources) -> Vec<
     properties
 }
 
-fn of_write(version: Version, write: &Write, resources: &Resources) -> Vec<Property> {
+fn of_write(
+    version: Version,
+    write: &Write,
+    all: &[&Write],
+    resources: &Resources,
+) -> Vec<Property> {
     let value = write.value.trim();
     let one = |name: &str| {
         let number = limit(value).map(Value::U64);
@@ -116,22 +122,25 @@ fn of_write(version: Version, write: &Write, resources: &Resources) -> Vec<Prope
         (Version::V2, "cpu.idle") if value == "1" => optional("CPUWeight", Some(Value::U64(0))),
         (Version::V2, "cpu.max") => {
             let (quota, period) = quota_and_period(value);
+            // The plan writes the default where nobody has asked for a period.
             let asked = resources.cpu.period.is_some()
-                || value.contains(' ') && unified(resources, "cpu.max");
+                || resources.unified.contains_key("cpu.max")
+                || period != Some(DEFAULT_PERIOD_US);
             quota_properties(quota, period.filter(|_| asked))
         }
         (Version::V1, "memory.limit_in_bytes") => one("MemoryLimit"),
         (Version::V1, "cpu.shares") => one("CPUShares"),
         (Version::V1, "blkio.weight") => one("BlockIOWeight"),
         (Version::V1, "cpu.cfs_quota_us" | "cpu.cfs_period_us") => {
-            quota_properties(resources.cpu.quota.and_then(positive), resources.cpu.period)
+            let of = |file: &str| {
+                let mut writes = all.iter();
+                writes.find(|write| write.file == file)?.value.parse().ok()
+            };
+            let period = of("cpu.cfs_period_us").and_then(positive);
+            quota_properties(of("cpu.cfs_quota_us").and_then(positive), period)
         }
         _ => Vec::new(),
     }
-}
-
-fn unified(resources: &Resources, key: &str) -> bool {
-    resources.unified.contains_key(key)
 }
 
 fn is_idle(resources: &Resources) -> bool {
@@ -231,6 +240,10 @@ fn cpuset(list: &str) -> Option<Value> {
     /// Far above any machine's, so that a number of a few digits takes no memory.
     const NUMBERS_MAX: usize = 1 << 16;
     let mut bytes: Vec<u8> = Vec::new();
+    // An empty list takes the restriction off, for systemd too.
+    if list.is_empty() {
+        return Some(Value::Bytes(bytes));
+    }
     for range in list.split(',').map(str::trim) {
         let (first, last) = match range.split_once('-') {
             Some((first, last)) => (first.trim().parse().ok()?, last.trim().parse().ok()?),
