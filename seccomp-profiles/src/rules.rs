@@ -198,14 +198,11 @@ impl Ruleset {
 impl ArchRules {
     fn new(profile: &Profile, arch: Arch, named: &[(Syscall, usize)]) -> Result<Self, Conflict> {
         let mut entries = Vec::with_capacity(named.len());
+        let folds = fold::Folds::of(arch);
         let mut newest = 0;
         for (call, rule) in named {
             let says_something = profile.rules[*rule].action != profile.default_action;
-            let folded = if arch.folds() {
-                fold::folded(*call, arch)
-            } else {
-                None
-            };
+            let folded = folds.folded(*call);
             if let Some(number) = call.number(arch) {
                 // A call that also comes folded does not count: it has no number of its own in libseccomp, from where runc has this rule.
                 newest = if folded.is_none() {

@@ -14,43 +14,88 @@ pub(super) struct Folded {
     pub selector: u64,
 }
 
-/// How a call arrives folded; None if it never does.
-pub(super) fn folded(call: Syscall, arch: Arch) -> Option<Folded> {
-    let (into, selector) = match call.name() {
-        "socket" => ("socketcall", 1),
-        "bind" => ("socketcall", 2),
-        "connect" => ("socketcall", 3),
-        "listen" => ("socketcall", 4),
-        "accept" => ("socketcall", 5),
-        "getsockname" => ("socketcall", 6),
-        "getpeername" => ("socketcall", 7),
-        "socketpair" => ("socketcall", 8),
-        "send" => ("socketcall", 9),
-        "recv" => ("socketcall", 10),
-        "sendto" => ("socketcall", 11),
-        "recvfrom" => ("socketcall", 12),
-        "shutdown" => ("socketcall", 13),
-        "setsockopt" => ("socketcall", 14),
-        "getsockopt" => ("socketcall", 15),
-        "sendmsg" => ("socketcall", 16),
-        "recvmsg" => ("socketcall", 17),
-        "accept4" => ("socketcall", 18),
-        "recvmmsg" => ("socketcall", 19),
-        "sendmmsg" => ("socketcall", 20),
-        "semop" => ("ipc", 1),
-        "semget" => ("ipc", 2),
-        "semctl" => ("ipc", 3),
-        "semtimedop" => ("ipc", 4),
-        "msgsnd" => ("ipc", 11),
-        "msgrcv" => ("ipc", 12),
-        "msgget" => ("ipc", 13),
-        "msgctl" => ("ipc", 14),
-        "shmat" => ("ipc", 21),
-        "shmdt" => ("ipc", 22),
-        "shmget" => ("ipc", 23),
-        "shmctl" => ("ipc", 24),
-        _ => return None,
-    };
-    let number = Syscall::named(into)?.number(arch)?;
-    Some(Folded { number, selector })
+const SOCKETS: [(&str, u8); 20] = [
+    ("socket", 1),
+    ("bind", 2),
+    ("connect", 3),
+    ("listen", 4),
+    ("accept", 5),
+    ("getsockname", 6),
+    ("getpeername", 7),
+    ("socketpair", 8),
+    ("send", 9),
+    ("recv", 10),
+    ("sendto", 11),
+    ("recvfrom", 12),
+    ("shutdown", 13),
+    ("setsockopt", 14),
+    ("getsockopt", 15),
+    ("sendmsg", 16),
+    ("recvmsg", 17),
+    ("accept4", 18),
+    ("recvmmsg", 19),
+    ("sendmmsg", 20),
+];
+
+const IPC: [(&str, u8); 12] = [
+    ("semop", 1),
+    ("semget", 2),
+    ("semctl", 3),
+    ("semtimedop", 4),
+    ("msgsnd", 11),
+    ("msgrcv", 12),
+    ("msgget", 13),
+    ("msgctl", 14),
+    ("shmat", 21),
+    ("shmdt", 22),
+    ("shmget", 23),
+    ("shmctl", 24),
+];
+
+/// By call: its selector, with this bit for `ipc`; 0 if it never arrives folded.
+static SELECTORS: [u8; Syscall::COUNT] = {
+    let mut selectors = [0; Syscall::COUNT];
+    let mut at = 0;
+    while at < SOCKETS.len() {
+        selectors[Syscall::index_of(SOCKETS[at].0)] = SOCKETS[at].1;
+        at += 1;
+    }
+    at = 0;
+    while at < IPC.len() {
+        selectors[Syscall::index_of(IPC[at].0)] = IPC[at].1 | OF_IPC;
+        at += 1;
+    }
+    selectors
+};
+
+const OF_IPC: u8 = 0x80;
+
+/// How calls arrive folded on one architecture.
+pub(super) struct Folds {
+    socketcall: Option<u32>,
+    ipc: Option<u32>,
+}
+
+impl Folds {
+    pub fn of(arch: Arch) -> Self {
+        let number = |name| Syscall::named(name).filter(|_| arch.folds())?.number(arch);
+        Self {
+            socketcall: number("socketcall"),
+            ipc: number("ipc"),
+        }
+    }
+
+    /// None if the call never arrives folded here.
+    pub fn folded(&self, call: Syscall) -> Option<Folded> {
+        let selector = SELECTORS[call.index()];
+        let number = match selector {
+            0 => None,
+            OF_IPC.. => self.ipc,
+            _ => self.socketcall,
+        };
+        Some(Folded {
+            number: number?,
+            selector: u64::from(selector & !OF_IPC),
+        })
+    }
 }

@@ -95,6 +95,14 @@ const fn hash(name: &[u8]) -> usize {
     ((hash ^ (hash >> 16)) as usize) % SLOTS
 }
 
+const fn equal(one: &[u8], other: &[u8]) -> bool {
+    let mut byte = 0;
+    while byte < one.len() && byte < other.len() && one[byte] == other[byte] {
+        byte += 1;
+    }
+    one.len() == other.len() && byte == one.len()
+}
+
 /// A system call known by name, on at least one architecture.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Syscall(u16);
@@ -132,6 +140,22 @@ impl Syscall {
     /// Its number on an architecture, as the kernel sees it (for x32 with bit 30, for MIPS with the ABI's base); None if it has none there.
     pub fn number(self, arch: Arch) -> Option<u32> {
         Some(NUMBERS[arch.family()][usize::from(self.0)]).filter(|number| *number != NONE)
+    }
+
+    /// Its place among all calls: less than [`Syscall::COUNT`].
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    pub(crate) const COUNT: usize = CALLS.len();
+
+    /// The index of a name, for tables that are made when this crate is compiled; a name that does not exist stops that.
+    pub(crate) const fn index_of(name: &str) -> usize {
+        let mut call = 0;
+        while !equal(CALLS[call].0.as_bytes(), name.as_bytes()) {
+            call += 1;
+        }
+        call
     }
 
     fn text(self) -> &'static [u8] {

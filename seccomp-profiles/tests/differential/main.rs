@@ -10,6 +10,7 @@
 
 mod random;
 mod runc;
+#[allow(dead_code, reason = "shared with the example figures")]
 mod sys;
 
 use std::collections::BTreeMap;
@@ -140,7 +141,12 @@ fn numbers(arch: Arch) -> Vec<u32> {
 /// The actions of all rules that hold for a call, in no order; the default one if none does.
 fn said(profile: &Profile, arch: Arch, call: &Call) -> Vec<Action> {
     let mut actions = Vec::new();
-    for rule in &profile.rules {
+    // A rule with the default action says nothing: runc leaves it out.
+    for rule in profile
+        .rules
+        .iter()
+        .filter(|rule| rule.action != profile.default_action)
+    {
         let holds = |condition: &Condition| {
             condition.holds(
                 call.arguments[usize::from(condition.argument)],

@@ -24,6 +24,34 @@ pub struct Runc {
 
 /// A filter with the rules in it, for `architectures`; the first is taken as native.
 pub fn filter(profile: &Profile, architectures: &[Arch]) -> Result<Filter, Errno> {
+    let names = profile
+        .rules
+        .iter()
+        .map(|rule| rule.names.len())
+        .sum::<usize>();
+    filter_with(
+        profile,
+        architectures,
+        if names > 32 {
+            Layout::Tree
+        } else {
+            Layout::List
+        },
+    )
+}
+
+/// How libseccomp arranges the calls: runc takes the tree (SCMP_FLTATR_CTL_OPTIMIZE 2) for more than 32 rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    List,
+    Tree,
+}
+
+pub fn filter_with(
+    profile: &Profile,
+    architectures: &[Arch],
+    layout: Layout,
+) -> Result<Filter, Errno> {
     let default = profile.default_action.to_return();
     let filter = Filter::new(default);
     if architectures[0] != Arch::X86_64 {
@@ -33,13 +61,7 @@ pub fn filter(profile: &Profile, architectures: &[Arch]) -> Result<Filter, Errno
     for arch in architectures.iter().skip(1) {
         filter.add_arch(*arch)?;
     }
-    if profile
-        .rules
-        .iter()
-        .map(|rule| rule.names.len())
-        .sum::<usize>()
-        > 32
-    {
+    if layout == Layout::Tree {
         filter.optimize()?;
     }
     filter.without_no_new_privileges()?;

@@ -187,3 +187,15 @@ pub fn kernel_takes(program: &Program) -> bool {
 }
 
 const REFUSED: c_int = 77;
+
+/// How long the kernel takes to load a program, into a thread that ends then. The program has to allow what a thread does.
+pub fn time_to_load(program: &Program) -> std::time::Duration {
+    let load = || {
+        // SAFETY: takes numbers only.
+        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        let start = std::time::Instant::now();
+        seccomp_profiles::load::load(program, seccomp_profiles::Flags::SPEC_ALLOW).unwrap();
+        start.elapsed()
+    };
+    std::thread::scope(|scope| scope.spawn(load).join().unwrap())
+}
