@@ -16,7 +16,7 @@ SHIM := $(RELEASE)/containerd-shim-garboard-v2
 # reach build scripts and procedural macros, which cannot be static.
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt-static
 
-.PHONY: all build demo test test-all check unit suite vm vm-all faults faults-all bench install tools packages debian deny snapshots
+.PHONY: all build demo test test-all check unit fuzz suite vm vm-all faults faults-all bench install tools packages debian deny snapshots
 
 all: build
 
@@ -80,7 +80,12 @@ faults: build tools
 faults-all: build tools
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/stepper --every 1
 
-test-all: packages check unit suite vm-all faults-all
+# Random profiles and programs for ten minutes each, and two thousand of each kind against libseccomp.
+fuzz: packages
+	GARBOARD_FUZZ_SECONDS=600 GARBOARD_SECCOMP_PROFILES=6000 $(CARGO) test --locked --target $(TARGET) \
+	  -p garboard-seccomp-profiles --features libseccomp --test fuzz --test differential
+
+test-all: packages check unit fuzz suite vm-all faults-all
 	GARBOARD_TEST_RUNTIME=/usr/sbin/runc $(DEBUG)/suite
 
 # What the files in snapshots/ hold, written anew from what the runtime says now: for review, not for CI.
