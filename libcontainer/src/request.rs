@@ -196,6 +196,10 @@ pub struct UpdateFlags {
     pub pids_limit: Option<i64>,
     /// 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// A line for resctrl's `schemata`: `L3:0=ff;1=c0`.
+    pub l3_cache_schema: Option<String>,
+    /// The same for memory bandwidth: `MB:0=20`.
+    pub mem_bw_schema: Option<String>,
 }
 
 impl UpdateFlags {

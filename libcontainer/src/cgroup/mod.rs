@@ -81,7 +81,7 @@ impl Cgroup {
             driver: driver(&plan.places),
             unit: None,
             armed: true,
-            tolerant: plan.tolerant,
+            tolerant: plan.rootless,
         };
         // systemd makes them, around the first process.
         if plan.unit.is_some() {

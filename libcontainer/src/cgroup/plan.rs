@@ -59,6 +59,8 @@ pub struct CgroupPlan {
     pub unit: Option<UnitPlan>,
     /// Without real privileges, and with no limits asked: a directory that may not be made is done without.
     pub tolerant: bool,
+    /// Without real privileges: a device policy that is refused is done without, also where a delegated cgroup holds limits.
+    pub rootless: bool,
 }
 
 impl CgroupPlan {
@@ -126,6 +128,7 @@ impl CgroupPlan {
                     limits: Vec::new(),
                     unit: None,
                     tolerant,
+                    rootless: tolerant,
                 });
             }
             CgroupLayout::Legacy(hierarchies) => hierarchies,
@@ -157,6 +160,7 @@ impl CgroupPlan {
             limits: Vec::new(),
             unit: None,
             tolerant,
+            rootless: tolerant,
         })
     }
 
@@ -167,6 +171,7 @@ impl CgroupPlan {
             limits: Vec::new(),
             unit: None,
             tolerant: true,
+            rootless: true,
         }
     }
 }

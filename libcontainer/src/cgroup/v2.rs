@@ -56,6 +56,11 @@ fn enable_in(ancestor: &Path) {
     if missing.is_empty() {
         return;
     }
+    // A cgroup with processes of its own passes nothing on but cpu and pids; and those would make it a threaded domain, below which no
+    // container can be made. The root of the hierarchy, which has no type, passes on whatever is in it.
+    if !read("cgroup.type").is_empty() && !read("cgroup.procs").is_empty() {
+        return;
+    }
     let file = ancestor.join("cgroup.subtree_control");
     // All at once is one write; one that cannot be enabled (cpu with realtime threads) refuses them all, so then each for itself.
     if write_value(CWD, &file, missing.join(" ").as_bytes()).is_err() {

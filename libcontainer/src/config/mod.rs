@@ -37,6 +37,14 @@ pub use resources::{
 pub use spec::default_spec;
 pub use walk::ignored_keys;
 
+/// The lines for `schemata` that the two flags of `update` ask for. Errors: each with its flag.
+pub(crate) fn rdt_flags(
+    l3_cache_schema: Option<&str>,
+    mem_bw_schema: Option<&str>,
+) -> Result<Vec<SchemaLine>, ConfigErrors> {
+    validate::rdt_flags(l3_cache_schema, mem_bw_schema)
+}
+
 /// A container, as the bundle asks for it.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -18,6 +18,7 @@ mod schemata;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ use crate::host::Host;
 pub use group::Group;
 pub use mount::Resctrl;
 pub use stats::{CacheInfo, CacheOccupancy, MemoryBandwidth, MemoryBandwidthInfo, Stats, stats};
+pub use update::Update;
 
 /// Where `linux.intelRdt` stands.
 const POINTER: Pointer = Pointer::fixed("config.json#/linux/intelRdt");

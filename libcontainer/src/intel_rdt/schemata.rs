@@ -42,6 +42,30 @@ pub(super) fn check_existing(
     Ok(())
 }
 
+/// What the group has now for the resources of `lines`, to be written again when they cannot stay.
+pub(super) fn current(
+    resctrl: &Resctrl,
+    group: &str,
+    lines: &[SchemaLine],
+) -> Result<Vec<SchemaLine>, Error> {
+    let path = match group {
+        "" => "schemata".to_owned(),
+        group => format!("{group}/schemata"),
+    };
+    let existing = resctrl
+        .read(&path)
+        .map_err(|errno| resctrl.refused("read", &path, errno))?;
+    let now = |line: &SchemaLine| {
+        let mut all = existing.lines().map(str::trim);
+        let text = all.find(|text| text.split(':').next() == Some(&line.resource))?;
+        Some(SchemaLine {
+            text: text.to_owned(),
+            ..line.clone()
+        })
+    };
+    Ok(lines.iter().filter_map(now).collect())
+}
+
 /// Whether `existing` has every domain of `line` with its value. `step`: what values of this resource are rounded up to.
 pub(super) fn has(existing: &str, line: &str, step: Option<u64>) -> bool {
     let Some((resource, domains)) = line.split_once(':') else {

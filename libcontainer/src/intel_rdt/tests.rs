@@ -384,3 +384,45 @@ fn the_first_whole_resctrl_of_mountinfo_counts() {
     );
     assert_eq!(mount::mount_point(b""), None);
 }
+
+#[test]
+fn an_update_changes_the_schemata_or_takes_them_back() {
+    let fake = Fake::new("update");
+    fake.populate("c1");
+    let before = "    MB:0= 20\n    L3:0=00f\n";
+    fake.write("c1/schemata", before);
+    let now = fake_placement(&fake, "c1", Owner::Container);
+    let update = |texts: &[&str]| Update::within(fake.resctrl(), "c1", Some(&now), lines(texts));
+    let nobody = || Ok(Vec::new());
+
+    let mut kept = update(&["L3:0=ff"]).unwrap();
+    assert_eq!(fake.read("c1/schemata"), before, "only planned");
+    kept.apply(nobody).unwrap();
+    kept.commit();
+    // The kernel keeps the other lines; a plain file does not.
+    assert_eq!(fake.read("c1/schemata").lines().next(), Some("L3:0=ff"));
+
+    fake.write("c1/schemata", before);
+    let mut dropped = update(&["L3:0=fff", "MB:0=90"]).unwrap();
+    dropped.apply(nobody).unwrap();
+    drop(dropped);
+    assert!(has(&fake.read("c1/schemata"), "L3:0=f", None));
+    assert!(has(&fake.read("c1/schemata"), "MB:0=20", None));
+
+    let error = update(&["L2:0=f"]).expect_err("no such resource");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(
+        error.to_string().contains("is not enabled (hint: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_update_plans_a_group_for_a_container_without_one() {
+    let fake = Fake::new("late");
+    let update = Update::within(fake.resctrl(), "c1", None, lines(&["L3:0=f"])).unwrap();
+    assert_eq!(update.placement.owner, Owner::Container);
+    assert_eq!(update.placement.path(), fake.root.join("c1"));
+    drop(update);
+    assert!(!fake.has("c1"));
+}

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use crate::cgroup::Cgroup;
 use crate::cgroup::limits::{self, Origin};
-use crate::config::{self, Resources};
+use crate::config::{self, Resources, SchemaLine};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Observer};
 use crate::host::Host;
+use crate::intel_rdt;
 use crate::request::UpdateRequest;
 use crate::state::{Entry, Record, Status};
 
@@ -34,22 +35,25 @@ pub fn update(
     request: &UpdateRequest,
     observer: &Observer,
 ) -> Result<(), Error> {
-    let (asked, origin) = asked(request)?;
+    let (resources, origin, schemata) = asked(request)?;
     entry.lock(Instant::now() + LOCK_WAIT)?;
-    let done = update_locked(entry, host, &asked, origin, observer);
+    let done = update_locked(entry, host, (&resources, origin), schemata, observer);
     entry.unlock();
     done
 }
 
-fn asked(request: &UpdateRequest) -> Result<(Resources, Origin), Error> {
+fn asked(request: &UpdateRequest) -> Result<(Resources, Origin, Vec<SchemaLine>), Error> {
     match request {
         UpdateRequest::Document(bytes) => {
-            Ok((config::resources_document(bytes)?, Origin::Document))
+            let resources = config::resources_document(bytes)?;
+            Ok((resources, Origin::Document, Vec::new()))
         }
         UpdateRequest::Flags(flags) => {
             let resources = flags.resources().normalized();
             resources.check(&|key| Origin::Flags.pointer(key))?;
-            Ok((resources, Origin::Flags))
+            let (cache, bandwidth) = (&flags.l3_cache_schema, &flags.mem_bw_schema);
+            let schemata = config::rdt_flags(cache.as_deref(), bandwidth.as_deref())?;
+            Ok((resources, Origin::Flags, schemata))
         }
     }
 }
@@ -57,8 +61,8 @@ fn asked(request: &UpdateRequest) -> Result<(Resources, Origin), Error> {
 fn update_locked(
     entry: &Entry,
     host: &Host,
-    asked: &Resources,
-    origin: Origin,
+    (asked, origin): (&Resources, Origin),
+    schemata: Vec<SchemaLine>,
     observer: &Observer,
 ) -> Result<(), Error> {
     let stopped = || Error::new(ErrorKind::WrongStatus, "container not running");
@@ -72,7 +76,16 @@ fn update_locked(
     // The whole is planned too: values may contradict others that the request does not name.
     limits::plan(cgroup.version(), &merged, origin)?;
     let steps = limits::plan(cgroup.version(), &written, origin)?;
-    if steps.is_empty() && record.undo.is_empty() {
+    let mut rdt = match schemata.is_empty() {
+        true => None,
+        false => Some(intel_rdt::Update::plan(
+            &record.id,
+            record.intel_rdt.as_ref(),
+            schemata,
+            host,
+        )?),
+    };
+    if steps.is_empty() && record.undo.is_empty() && rdt.is_none() {
         return Ok(());
     }
     cgroup.check_marked()?;
@@ -81,18 +94,34 @@ fn update_locked(
         put_back(&cgroup, &mut record, observer);
     }
     record.undo = cgroup.save_limits(&steps);
+    let without_group = record.intel_rdt.is_none();
+    if let Some(rdt) = &rdt {
+        // A group that is about to be made goes with the container, whatever becomes of this update.
+        record.set_intel_rdt(Some(&rdt.placement));
+    }
     entry.save(&record)?;
     let mut new = record.clone();
     new.resources = merged;
     new.undo = Vec::new();
-    if let Err(error) = cgroup
+    let done = cgroup
         .update_limits(&steps, &written)
-        .and_then(|()| entry.save(&new))
-    {
+        .and_then(|()| match &mut rdt {
+            Some(rdt) => rdt.apply(|| cgroup.processes()),
+            None => Ok(()),
+        })
+        .and_then(|()| entry.save(&new));
+    if let Err(error) = done {
         put_back(&cgroup, &mut record, observer);
+        drop(rdt);
+        if without_group {
+            record.set_intel_rdt(None);
+        }
         // Should this fail as well, the next update puts back once more, which changes nothing.
         let _ = entry.save(&record);
         return Err(error);
+    }
+    if let Some(rdt) = rdt {
+        rdt.commit();
     }
     Ok(())
 }

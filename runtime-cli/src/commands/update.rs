@@ -13,20 +13,6 @@ use crate::table::{Flag, flags};
 
 /// Changes the container's limits.
 pub fn run(invocation: &Invocation) -> Result<u8, Failure> {
-    for (flag, refusal) in [
-        (
-            &flags::L3_CACHE_SCHEMA,
-            "Intel RDT/CAT: l3 cache schema is not enabled",
-        ),
-        (
-            &flags::MEM_BW_SCHEMA,
-            "Intel RDT/MBA: memory bandwidth schema is not enabled",
-        ),
-    ] {
-        if given(invocation, flag)?.is_some() {
-            return Err(Failure::new(refusal));
-        }
-    }
     let told = Arc::new(Mutex::new(Vec::new()));
     let teller = Arc::clone(&told);
     let runtime = invocation.runtime()?.observe(move |_, event| {
@@ -41,10 +27,18 @@ pub fn run(invocation: &Invocation) -> Result<u8, Failure> {
     Ok(outcome.map(|()| 0)?)
 }
 
-/// A document leaves the other flags unread, as in runc.
+/// A document leaves the other flags unread, as in runc, but for those that it cannot hold the values of.
 fn request(invocation: &Invocation) -> Result<UpdateRequest, Failure> {
     match invocation.matches.path(&flags::RESOURCES) {
-        Some(path) => Ok(UpdateRequest::Document(read(&path)?)),
+        Some(path) => {
+            for flag in [&flags::L3_CACHE_SCHEMA, &flags::MEM_BW_SCHEMA] {
+                if given(invocation, flag)?.is_some() {
+                    let text = format!("--{} cannot be given with --resources", flag.name);
+                    return Err(Failure::new(text));
+                }
+            }
+            Ok(UpdateRequest::Document(read(&path)?))
+        }
         None => Ok(UpdateRequest::Flags(Box::new(values(invocation)?))),
     }
 }
@@ -88,6 +82,8 @@ fn values(invocation: &Invocation) -> Result<UpdateFlags, Failure> {
         cpuset_mems: text(&flags::CPUSET_MEMS)?,
         pids_limit: parsed(invocation, &flags::PIDS_LIMIT, number)?,
         blkio_weight: parsed(invocation, &flags::BLKIO_WEIGHT, number)?,
+        l3_cache_schema: text(&flags::L3_CACHE_SCHEMA)?,
+        mem_bw_schema: text(&flags::MEM_BW_SCHEMA)?,
     })
 }
 

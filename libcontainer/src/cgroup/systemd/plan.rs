@@ -90,6 +90,7 @@ impl UnitPlan {
         Ok(CgroupPlan {
             places,
             tolerant: manager == Manager::User && limits.is_empty(),
+            rootless: manager == Manager::User,
             limits,
             unit: Some(UnitPlan {
                 record,

@@ -1,7 +1,8 @@
 //! The rules of `linux.intelRdt` (config-linux.md "IntelRdt"): which class, and which lines its `schemata` gets.
 
 use super::Input;
-use crate::config::errors::{Findings, Place, quoted};
+use crate::Pointer;
+use crate::config::errors::{ConfigErrors, Findings, Place, quoted};
 use crate::config::{IntelRdt, RdtClass, SchemaLine};
 
 pub(super) fn intel_rdt(input: Input<'_>, found: &mut Findings) -> Option<IntelRdt> {
@@ -36,6 +37,25 @@ pub(super) fn intel_rdt(input: Input<'_>, found: &mut Findings) -> Option<IntelR
         schemata,
         monitoring: raw.enable_monitoring.unwrap_or_default(),
     })
+}
+
+/// The lines that two flags of `update` ask for.
+pub(in crate::config) fn flags(
+    cache: Option<&str>,
+    bandwidth: Option<&str>,
+) -> Result<Vec<SchemaLine>, ConfigErrors> {
+    static CACHE: Pointer = Pointer::fixed("--l3-cache-schema");
+    static BANDWIDTH: Pointer = Pointer::fixed("--mem-bw-schema");
+    let mut found = Findings::default();
+    let (cache_at, bandwidth_at) = (Place::document(&CACHE), Place::document(&BANDWIDTH));
+    let lines = two_schemas(
+        (cache.unwrap_or_default(), &cache_at),
+        (bandwidth.unwrap_or_default(), &bandwidth_at),
+        &mut found,
+    );
+    found
+        .into_result(Some(lines), &cache_at)
+        .map(|(lines, _)| lines)
 }
 
 /// The name of one directory, or `/` for the class that everybody is in.

@@ -25,6 +25,7 @@ use super::names::{self, lookup};
 use super::path::host_path;
 use super::{Config, ContainerPath, HostFacts, Namespace, Process, Root, raw};
 
+pub(super) use intel_rdt::flags as rdt_flags;
 pub(super) use limits::resources;
 pub(super) use process::process;
 
