@@ -1,8 +1,6 @@
 //! What a limit needs of this machine, looked for before anything is made: its controller, and a size of huge pages that there is.
 
-use std::path::Path;
-
-use rustix::fs::CWD;
+use rustix::fs::{CWD, stat};
 
 use crate::config::{ConfigErrors, HugepageLimit, Resources};
 use crate::error::{Error, Refused};
@@ -87,7 +85,7 @@ pub(super) fn missing(write: &Write) -> Error {
 
 fn has_hugepages(limit: &HugepageLimit) -> bool {
     kilobytes(&limit.page_size)
-        .is_some_and(|size| Path::new(&format!("{HUGEPAGES}/hugepages-{size}kB")).exists())
+        .is_some_and(|size| stat(format!("{HUGEPAGES}/hugepages-{size}kB")).is_ok())
 }
 
 /// `2MB` in units of 1024 bytes.
