@@ -44,10 +44,15 @@ fn run_at(machine: &Machine, options: &Options, place: Place, counts: &mut Count
         command.extend(["--driver".to_owned(), driver.name().to_owned()]);
     }
     command.extend(options.filters.iter().cloned());
+    // All of what takes long there, not a part of it.
+    let all = std::env::var("GARBOARD_TEST_ALL").ok();
     let request = Request::Run {
         command,
         as_user: place == Place::User,
-        environment: Vec::new(),
+        environment: all
+            .map(|value| ("GARBOARD_TEST_ALL".to_owned(), value))
+            .into_iter()
+            .collect(),
     };
     let mut lines = Lines::default();
     let status = Session::open(&machine.dir, std::time::Instant::now())?.call(

@@ -78,7 +78,7 @@ pub fn all() -> Vec<Figure> {
         row(
             "create with limits / runc, v1",
             Native,
-            (0.35, 0.2),
+            (0.5, 0.35),
             limits::create,
         ),
         row(
