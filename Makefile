@@ -67,12 +67,12 @@ suite: build tools debian
 # In the virtual machine: systemd, cgroup v2 with every controller, AppArmor and all capabilities, as root and as a user with subordinate ids.
 # Its image is made once, in ~/.cache/garboard. `make vm` is the part that a machine without all this cannot judge.
 VM := --place vm --place user --driver cgroupfs
-VM_PART := lifecycle:: limits:: pause:: apparmor:: rootless:: a_privileged_engine
+VM_PART := lifecycle:: limits:: values::engines pause:: apparmor:: rootless:: a_privileged_engine
 vm: build tools
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite $(VM) $(VM_PART)
 
 vm-all: build tools
-	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite $(VM)
+	GARBOARD_TEST_ALL=1 GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite $(VM)
 
 faults: build tools
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/stepper --every 7
