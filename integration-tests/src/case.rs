@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::bundle::Bundle;
 use crate::cgroups::{self, Version};
 use crate::container::Container;
-use crate::needs::Need;
+use crate::needs::{self, Need};
 use crate::place::{self, Driver, Place};
 use crate::runtime::Runtime;
 
@@ -181,8 +181,13 @@ impl Test {
 
     /// Which files the controller's limits are; skips the case where the machine has it on no hierarchy.
     pub fn controller(&self, name: &str) -> Result<Version, Failure> {
-        cgroups::version_of(name)?
-            .ok_or_else(|| Failure::skip(format!("no controller {name} here")))
+        let found = cgroups::version_of(name)?;
+        if self.place == Place::User && !needs::controllers(self)?.iter().any(|one| one == name) {
+            return Err(Failure::skip(format!(
+                "{name} is not delegated to the user"
+            )));
+        }
+        found.ok_or_else(|| Failure::skip(format!("no controller {name} here")))
     }
 
     /// Skips the case for Debian's runc, with the reason why it cannot pass there.

@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::case::{Failure, Test};
-use crate::cgroups;
-use crate::place::{Driver, Place};
+use crate::place::{Driver, Place, own_cgroup};
 
 /// One thing that is not everywhere.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +74,7 @@ impl Need {
 }
 
 /// The controllers a container of this case can have.
-fn controllers(t: &Test) -> Result<Vec<String>, Failure> {
+pub(crate) fn controllers(t: &Test) -> Result<Vec<String>, Failure> {
     if !t.place.is_unified() {
         let text = fs::read_to_string("/proc/self/cgroup")?;
         let names = text.lines().filter_map(|line| line.split(':').nth(1));
@@ -86,7 +85,7 @@ fn controllers(t: &Test) -> Result<Vec<String>, Failure> {
     }
     let top = Path::new("/sys/fs/cgroup");
     let dir = match t.place {
-        Place::User => cgroups::of_process(std::process::id().cast_signed(), "")?,
+        Place::User => own_cgroup()?,
         _ => Path::new("/").to_owned(),
     };
     let file = top

@@ -141,6 +141,10 @@ fn run(options: &Options, cases: Vec<Case>) -> Result<i32, Failure> {
         .places
         .iter()
         .partition(|place| place.is_guest() && !in_guest);
+    if here.contains(&Place::User) {
+        // Before there are children, which would stay where this process was.
+        place::own_cgroup()?;
+    }
     let mut work: Vec<(Setting, &Case)> = Vec::new();
     for place in here {
         for driver in &options.drivers {
