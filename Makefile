@@ -68,8 +68,10 @@ suite: build tools debian
 # Its image is made once, in ~/.cache/garboard. `make vm` is the part that a machine without all this cannot judge.
 VM := --place vm --place user --driver cgroupfs
 VM_PART := lifecycle:: limits:: values::engines pause:: apparmor:: rootless:: a_privileged_engine
+VM_USER_PART := lifecycle:: privileges:: mounts::
 vm: build tools
-	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite $(VM) $(VM_PART)
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place vm $(VM_PART)
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place user $(VM_USER_PART)
 
 vm-all: build tools
 	GARBOARD_TEST_ALL=1 GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite $(VM)
