@@ -1,5 +1,7 @@
 //! What a limit needs of this machine, looked for before anything is made: its controller, and a size of huge pages that there is.
 
+use std::path::Path;
+
 use rustix::fs::{CWD, stat};
 
 use crate::config::{ConfigErrors, HugepageLimit, Resources};
@@ -60,6 +62,17 @@ fn missing_controllers(places: &[Place], steps: &[Step]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The same for a cgroup2 directory of somebody else's in which ours will lie: what it has not got it cannot pass on.
+pub fn check_delegated(top: &Path, steps: &[Step]) -> Result<(), Error> {
+    let file = top.join("cgroup.controllers");
+    let available =
+        read_record(CWD, &file).map_err(|errno| Error::from(Refused::new("read", file, errno)))?;
+    let mut writes = steps.iter().flat_map(Step::writes);
+    let lacking =
+        writes.find(|write| !write.controller.is_empty() && !lists(&available, &write.controller));
+    lacking.map_or(Ok(()), |write| Err(missing(write)))
 }
 
 /// Whether the directory of `place` is where the files of `controller` are, if anywhere.

@@ -20,7 +20,7 @@ use crate::config::{ConfigErrors, Resources};
 use crate::error::Refused;
 
 pub(super) use apply::apply;
-pub use machine::check as check_machine;
+pub use machine::{check as check_machine, check_delegated};
 pub use saved::SavedLimit;
 pub(super) use saved::{restoring, save};
 

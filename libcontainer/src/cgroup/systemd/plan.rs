@@ -76,7 +76,10 @@ impl UnitPlan {
         let origin = Origin::Config;
         let mut limits = limits::plan(version, &asked.resources, origin)?;
         if !limits.is_empty() {
-            limits::check_machine(&below(&places, &top), &asked.resources, &limits, origin)?;
+            limits::check_machine(&places, &asked.resources, &limits, origin)?;
+            if manager == Manager::User {
+                limits::check_delegated(&Path::new(MOUNT_POINT).join(&top), &limits)?;
+            }
         }
         properties::round_quota(&mut limits, &asked.resources);
         let mut properties = properties::of_every_unit(&unit, version);
@@ -148,13 +151,4 @@ fn places(layout: &CgroupLayout, path: &Path) -> Vec<Place> {
             })
             .collect(),
     }
-}
-
-/// The same places seen from the manager's cgroup, whose controllers are all that it can pass on.
-fn below(places: &[Place], top: &Path) -> Vec<Place> {
-    let seen = |place: &Place| Place {
-        mount: place.mount.join(top),
-        ..place.clone()
-    };
-    places.iter().map(seen).collect()
 }
