@@ -105,3 +105,4 @@ install: build
 	$(GARBOARD) generate bash > $(SHARE)/bash-completion/completions/garboard
 	$(GARBOARD) generate zsh > $(SHARE)/zsh/site-functions/_garboard
 	$(GARBOARD) generate fish > $(SHARE)/fish/vendor_completions.d/garboard.fish
+	install -D -m 0644 -t $(SHARE)/garboard/seccomp seccomp-profiles/profiles/default.json seccomp-profiles/profiles/strict.json

@@ -134,6 +134,6 @@ pub use request::{
     UpdateRequest, check_preserved_fds,
 };
 pub use runtime::{Listed, Runtime, default_root};
-pub use seccomp::{CallListener, SystemCall};
+pub use seccomp::{CallListener, SystemCall, seccomp_filters};
 pub use state::Status;
 pub use statistics::Statistics;

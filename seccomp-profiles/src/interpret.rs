@@ -1,6 +1,9 @@
 //! Runs a filter the way the kernel does, for tests and explanations. It takes any program, also one the kernel would refuse, and never panics.
 
+mod symbolic;
+
 use crate::program::{DATA_LENGTH, Instruction, Program};
+pub(crate) use symbolic::{Next, Symbolic};
 
 /// `struct seccomp_data`: what a filter can know of a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

@@ -31,6 +31,7 @@ pub mod interpret;
 #[cfg(feature = "load")]
 pub mod load;
 pub mod profile;
+pub mod profiles;
 pub mod program;
 pub mod rules;
 pub mod tables;

@@ -4,6 +4,7 @@
 //! profile that notifies gets the listener before `start`, with the *container process state* (runtime-spec config-linux.md "seccomp"),
 //! in one message; a process whose agent cannot be reached does not come to be.
 
+mod filters;
 mod listener;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,6 +18,7 @@ use crate::handover;
 use crate::plan::PlannedFilter;
 use crate::state::{Record, StateDocument, Status};
 
+pub use filters::seccomp_filters;
 pub use listener::{CallListener, SystemCall};
 
 const SECCOMP: Pointer = Pointer::fixed("config.json#/linux/seccomp");

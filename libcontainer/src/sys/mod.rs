@@ -12,6 +12,7 @@ mod process;
 mod seccomp;
 mod signal;
 mod spawn;
+mod trace;
 
 use std::ffi::c_long;
 use std::os::fd::RawFd;
@@ -25,6 +26,7 @@ pub use process::{exit_status_of_reaped, realtime_signal, reap, set_rlimit};
 pub use seccomp::{Notification, continue_call, receive_notification};
 pub use signal::with_signals_blocked;
 pub use spawn::{Spawn, SpawnError, Spawned, Wait, spawn};
+pub use trace::{detach, interrupt, seccomp_filter, seize, stopped};
 
 fn check(result: c_long) -> Result<RawFd, Errno> {
     if result < 0 {

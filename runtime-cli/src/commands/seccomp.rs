@@ -1,9 +1,10 @@
-//! `garboard seccomp`: what a profile means, for those who write one.
+//! `garboard seccomp`: what a profile means, for those who write one, and what the filters of a process do.
 //!
 //! A FILE is a `linux.seccomp` object or a whole config.json, `-` is the standard input.
 
 mod profile;
 mod record;
+mod show;
 
 use std::io::Read;
 use std::path::Path;
@@ -27,14 +28,15 @@ pub fn run(invocation: &Invocation) -> Result<u8, Failure> {
             &valid(&read(invocation, 2)?)?,
         ),
         "record" => record::record(invocation),
+        "show" => show::show(invocation, &question(invocation)?),
         other => Err(UsageError(format!(
-            "nothing is called {other:?}; there are check, explain, diff and record"
+            "nothing is called {other:?}; there are check, explain, diff, record and show"
         ))
         .into()),
     }
 }
 
-/// What `explain` was asked.
+/// What `explain` or `show` was asked.
 struct Question {
     arch: Arch,
     /// Without one: an overview of all calls.

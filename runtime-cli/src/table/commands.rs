@@ -287,17 +287,19 @@ static SECCOMP: Command = Command {
     summary: "check, explain, compare and record seccomp profiles",
     description: "`seccomp check FILE` says what is wrong with a profile, or suspicious, with JSON pointers. `seccomp explain FILE` says what \
         happens to each system call, or with --syscall to one, and which rule says so. `seccomp diff FILE FILE` lists the calls that two \
-        profiles decide differently, each with an example. `seccomp record BUNDLE` runs a bundle in the foreground and writes the profile that \
-        allows just what it called.\n\n\
+        profiles decide differently, each with an example. `seccomp record --output FILE BUNDLE` runs a bundle in the foreground and writes \
+        the profile that allows just what it called; what its config.json has for linux.seccomp does not count meanwhile. `seccomp show \
+        PID` prints the filters of a process that runs, or of a container by its id, and what they do together; the process is stopped \
+        for a moment.\n\n\
         FILE is a linux.seccomp object or a config.json; - is the standard input. check exits with 1 if a runtime would refuse the profile, \
-        diff if there are differences.",
+        diff if there are differences, record as the container does.",
     positionals: &[
         Positional {
-            name: "check|explain|diff|record",
-            hint: Hint::Words(&["check", "explain", "diff", "record"]),
+            name: "check|explain|diff|record|show",
+            hint: Hint::Words(&["check", "explain", "diff", "record", "show"]),
         },
         Positional {
-            name: "FILE…",
+            name: "FILE|BUNDLE|PID…",
             hint: Hint::File,
         },
     ],

@@ -380,12 +380,12 @@ pub static INTERVAL: Flag = Flag::value(
 /// One reading.
 pub static STATS: Flag = Flag::switch("stats", "print the statistics once and end");
 
-/// The call that `seccomp explain` is asked about.
+/// The call that `seccomp explain` and `show` are asked about.
 pub static SECCOMP_SYSCALL: Flag = Flag::value(
     "syscall",
     Takes::Text("NAME"),
     Hint::Nothing,
-    "explain what happens to this system call (default: an overview of all)",
+    "explain, show: what happens to this system call (default: an overview of all)",
 );
 
 /// Its arguments.
@@ -393,7 +393,7 @@ pub static SECCOMP_ARGS: Flag = Flag::value(
     "args",
     Takes::Text("N,N…"),
     Hint::Nothing,
-    "the arguments of the call, separated by commas; what is not given is 0",
+    "explain, show: the arguments of the call, separated by commas; what is not given is 0",
 );
 
 /// Where a recording is written.
@@ -401,7 +401,7 @@ pub static OUTPUT: Flag = Flag::value(
     "output",
     Takes::Text("FILE"),
     Hint::File,
-    "write the recorded profile to FILE",
+    "record: write the profile to FILE",
 )
 .short('o');
 
@@ -410,7 +410,7 @@ pub static TRIM: Flag = Flag::value(
     "trim",
     Takes::Text("PROFILE"),
     Hint::File,
-    "write PROFILE without the permissions that were not used, instead of a new profile",
+    "record: write PROFILE without the permissions that were not used, instead of a new profile",
 );
 
 /// The architecture it is made on.
@@ -418,7 +418,7 @@ pub static SECCOMP_ARCH: Flag = Flag::value(
     "arch",
     Takes::Text("ARCH"),
     Hint::Nothing,
-    "the architecture of the program, as in x86_64 or SCMP_ARCH_ARM (default: this machine's)",
+    "explain, show: the architecture of the program, as in x86_64 or SCMP_ARCH_ARM (default: this machine's)",
 );
 
 /// Text or JSON.

@@ -5,8 +5,9 @@
 //! that comes, memory that grows) may be missing from a recording, and a program that is killed for it is no help to anybody: those few
 //! harmless calls are always allowed.
 
+use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use libcontainer::{CallListener, Container};
@@ -27,9 +28,14 @@ pub fn record(invocation: &Invocation) -> Result<u8, Failure> {
         .ok_or_else(|| Failure::new("record: --output is missing"))?;
     let bundle = Path::new(invocation.matches.positional(1)?);
     let trimmed = match invocation.matches.text(&flags::TRIM)? {
-        Some(name) => Some(super::read_file(name)?),
+        Some(name) => {
+            let value = super::read_file(name)?;
+            super::valid(&value)?;
+            Some(value)
+        }
         None => None,
     };
+    let output = Output::create(&output)?;
     let mut options = launch::options(invocation, launch::Attachment::Foreground)?;
     options.listen_to_calls = true;
     let id = format!("seccomp-record-{}", std::process::id());
@@ -54,7 +60,7 @@ pub fn record(invocation: &Invocation) -> Result<u8, Failure> {
         Some(profile) => trim(&profile, &recording).map_err(|why| Failure::new(why.to_string()))?,
         None => recording.to_profile(),
     };
-    write(&output, &profile)?;
+    output.write(&profile)?;
     Ok(code)
 }
 
@@ -85,18 +91,43 @@ fn hear(
     Ok(recording)
 }
 
-/// Under another name first: a profile is there as a whole or not at all.
-fn write(path: &Path, profile: &Value) -> Result<(), Failure> {
-    let why = |error: std::io::Error| Failure::new(format!("{}: {error}", path.display()));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = std::fs::File::create_new(&temporary).and_then(|mut file| {
-        file.write_all(format!("{profile:#}\n").as_bytes())?;
-        std::fs::rename(&temporary, path)
-    });
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&temporary); // the error above is the one to tell
-        why(error)
-    })
+/// The file of a profile. It has another name until it is written: a profile is there as a whole or not at all.
+struct Output<'a> {
+    path: &'a Path,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl Output<'_> {
+    /// Before the run, so that nothing is recorded in vain.
+    fn create(path: &Path) -> Result<Output<'_>, Failure> {
+        let why = |error: std::io::Error| Failure::new(format!("{}: {error}", path.display()));
+        if path.is_dir() {
+            return Err(why(std::io::ErrorKind::IsADirectory.into()));
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let file = File::create_new(&temporary).map_err(why)?;
+        Ok(Output {
+            path,
+            temporary,
+            file,
+        })
+    }
+
+    fn write(mut self, profile: &Value) -> Result<(), Failure> {
+        let written = self
+            .file
+            .write_all(format!("{profile:#}\n").as_bytes())
+            .and_then(|()| std::fs::rename(&self.temporary, self.path));
+        written.map_err(|error| Failure::new(format!("{}: {error}", self.path.display())))
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        // It is gone if it has got its name.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
 }
