@@ -81,20 +81,18 @@ pub(super) fn insert(branches: &mut Vec<Branch>, new: Branch, width: Width) -> R
         return Err(special.outcome);
     }
     branches.retain(|old| !is_special(old));
-    let path = halves(&new, width);
-    let paths: Vec<_> = branches
-        .iter()
-        .map(|branch| halves(branch, width))
-        .collect();
-    branches.insert(place(&paths, &path), new);
+    branches.insert(place(branches, &new, width), new);
     Ok(())
 }
 
 /// The index at which `new` is tried. Rules that share their first tests lie beside each other: each step looks at one such run.
-fn place(paths: &[Vec<Half>], new: &[Half]) -> usize {
-    let (mut start, mut end) = (0, paths.len());
-    for (depth, half) in new.iter().enumerate() {
-        let at = |index: usize| paths[index].get(depth);
+fn place(branches: &[Branch], new: &Branch, width: Width) -> usize {
+    let (mut start, mut end) = (0, branches.len());
+    for depth in 0.. {
+        let Some(half) = half_at(new, depth, width) else {
+            break;
+        };
+        let at = |index: usize| half_at(&branches[index], depth, width);
         // Rules that end here are tried first.
         while start < end && at(start).is_none() {
             start += 1;
@@ -102,8 +100,8 @@ fn place(paths: &[Vec<Half>], new: &[Half]) -> usize {
         let mut index = start;
         let shared = loop {
             match (index < end).then(|| at(index)).flatten() {
-                Some(old) if old.same(half) => break true,
-                Some(old) if half.before(old) => break false,
+                Some(old) if old.same(&half) => break true,
+                Some(old) if half.before(&old) => break false,
                 Some(_) => index += 1,
                 None => break false,
             }
@@ -112,7 +110,7 @@ fn place(paths: &[Vec<Half>], new: &[Half]) -> usize {
         if !shared {
             return start;
         }
-        while index < end && at(index).is_some_and(|old| old.same(half)) {
+        while index < end && at(index).is_some_and(|old| old.same(&half)) {
             index += 1;
         }
         end = index;
@@ -120,15 +118,16 @@ fn place(paths: &[Vec<Half>], new: &[Half]) -> usize {
     start
 }
 
-fn halves(branch: &Branch, width: Width) -> Vec<Half> {
-    let mut halves = Vec::with_capacity(2 * branch.conditions.len());
-    for condition in &branch.conditions {
-        if width == Width::Bits64 {
-            halves.push(half(condition, true));
-        }
-        halves.push(half(condition, false));
-    }
-    halves
+/// The comparison at this depth of a branch's path; on 64-bit architectures a condition is two, the high half first.
+fn half_at(branch: &Branch, depth: usize, width: Width) -> Option<Half> {
+    let (at, high) = match width {
+        Width::Bits64 => (depth / 2, depth.is_multiple_of(2)),
+        Width::Bits32 => (depth, false),
+    };
+    branch
+        .conditions
+        .get(at)
+        .map(|condition| half(condition, high))
 }
 
 fn half(condition: &Condition, high: bool) -> Half {
