@@ -1,5 +1,7 @@
 //! The `features` document: what this runtime can do, for engines to read. Generated from the tables that the validation itself uses.
 
+use seccomp_profiles::profile::{Flag, Operator};
+use seccomp_profiles::{Action, Arch};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use std::collections::BTreeMap;
@@ -7,10 +9,11 @@ use std::collections::BTreeMap;
 use super::keys::{self, Standing};
 use super::{mount_options, names};
 
-/// The text of the document: JSON with 4 spaces, a newline at the end. `last_cap` is the kernel's last capability.
-pub fn features(last_cap: u32) -> String {
+/// The text of the document: JSON with 4 spaces, a newline at the end. `last_cap` is the kernel's last capability, `seccomp_flags` are those of
+/// seccomp(2) that it takes.
+pub fn features(last_cap: u32, seccomp_flags: &[&'static str]) -> String {
     let mut text = Vec::with_capacity(8192);
-    let document = document(last_cap);
+    let document = document(last_cap, seccomp_flags);
     let written = document.serialize(&mut Serializer::with_formatter(
         &mut text,
         PrettyFormatter::with_indent(b"    "),
@@ -41,7 +44,7 @@ struct Linux {
     namespaces: &'static [&'static str],
     capabilities: Vec<&'static str>,
     cgroup: Cgroup,
-    seccomp: Enabled,
+    seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
     intel_rdt: IntelRdt,
@@ -66,6 +69,17 @@ struct Enabled {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seccomp {
+    enabled: bool,
+    actions: Vec<&'static str>,
+    operators: Vec<&'static str>,
+    archs: Vec<&'static str>,
+    known_flags: Vec<&'static str>,
+    supported_flags: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
 struct IntelRdt {
     enabled: bool,
     schemata: bool,
@@ -83,7 +97,24 @@ struct MountExtensions {
     idmap: Enabled,
 }
 
-fn document(last_cap: u32) -> Features {
+/// The words of the profiles, sorted as runc sorts them.
+fn seccomp(supported: &[&'static str]) -> Seccomp {
+    let sorted = |words: &mut dyn Iterator<Item = &'static str>| {
+        let mut words: Vec<_> = words.collect();
+        words.sort_unstable();
+        words
+    };
+    Seccomp {
+        enabled: true,
+        actions: sorted(&mut Action::NAMES.into_iter()),
+        operators: sorted(&mut Operator::NAMES.into_iter()),
+        archs: sorted(&mut Arch::ALL.into_iter().map(Arch::name)),
+        known_flags: sorted(&mut Flag::ALL.into_iter().map(Flag::name)),
+        supported_flags: sorted(&mut supported.iter().copied()),
+    }
+}
+
+fn document(last_cap: u32, seccomp_flags: &[&'static str]) -> Features {
     let done =
         |pattern: &str| keys::find(pattern).is_some_and(|key| key.standing == Standing::Done);
     let enabled = |pattern| Enabled {
@@ -118,7 +149,7 @@ fn document(last_cap: u32) -> Features {
                 systemd_user: true,
                 rdma: done("/linux/resources/rdma"),
             },
-            seccomp: enabled("/linux/seccomp"),
+            seccomp: seccomp(seccomp_flags),
             apparmor: enabled("/process/apparmorProfile"),
             selinux: enabled("/process/selinuxLabel"),
             intel_rdt: IntelRdt {
@@ -149,13 +180,13 @@ mod tests {
     #[test]
     fn another_parser_reads_it() {
         let theirs: oci_spec::runtime::Features =
-            serde_json::from_str(&features(40)).expect("a features document");
+            serde_json::from_str(&features(40, &[])).expect("a features document");
         assert_eq!(theirs.oci_version_max(), "1.3.0");
     }
 
     #[test]
     fn what_engines_look_for_is_there() {
-        let text = features(40);
+        let text = features(40, &[]);
         assert!(text.starts_with("{\n    \"ociVersionMin\": \"1.0.0\",\n    \"ociVersionMax\": \"1.3.0\",\n    \"hooks\": [\n"));
         assert!(text.ends_with("}\n"));
         let document: Value = serde_json::from_str(&text).expect("JSON");
@@ -177,7 +208,17 @@ mod tests {
             document["linux"]["capabilities"].as_array().map(Vec::len),
             Some(41)
         );
-        assert_eq!(document["linux"]["seccomp"], json!({"enabled": true}));
+        let seccomp = &document["linux"]["seccomp"];
+        assert_eq!(seccomp["enabled"], true);
+        let lengths = [
+            "actions",
+            "operators",
+            "archs",
+            "knownFlags",
+            "supportedFlags",
+        ]
+        .map(|key| seccomp[key].as_array().map(Vec::len));
+        assert_eq!(lengths, [9, 7, 18, 4, 0].map(Some));
         assert_eq!(
             document["linux"]["intelRdt"],
             json!({"enabled": true, "schemata": true, "monitoring": true})
@@ -186,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_kernel_without_the_newest_capabilities_offers_fewer() {
-        let document: Value = serde_json::from_str(&features(37)).expect("JSON");
+        let document: Value = serde_json::from_str(&features(37, &[])).expect("JSON");
         assert_eq!(
             document["linux"]["capabilities"]
                 .as_array()

@@ -134,12 +134,16 @@ impl<'a> Answer<'a> {
                     Status::Creating => pid,
                     _ => self.record.init_process_pid,
                 };
+                let container = StateDocument {
+                    root: None,
+                    ..StateDocument::new(self.record, self.status, Some(init))
+                };
                 let state = ProcessState {
                     oci_version: &self.record.oci_version,
                     fds: ["seccompFd"],
                     pid,
                     metadata,
-                    state: &StateDocument::new(self.record, self.status, Some(init)),
+                    state: &container,
                 };
                 give(path, &listener, &state)
             }

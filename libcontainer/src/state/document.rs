@@ -27,7 +27,9 @@ pub struct StateDocument<'a> {
     pub bundle: &'a Path,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: &'a BTreeMap<String, String>,
-    pub root: &'a Path,
+    /// For hooks: the specification has no such member, but they ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<&'a Path>,
 }
 
 impl<'a> StateDocument<'a> {
@@ -40,7 +42,7 @@ impl<'a> StateDocument<'a> {
             pid,
             bundle: &record.bundle,
             annotations: &record.annotations,
-            root: &record.rootfs,
+            root: Some(&record.rootfs),
         }
     }
 
@@ -83,7 +85,7 @@ mod tests {
             pid: Some(7),
             bundle: Path::new("/b"),
             annotations: &annotations,
-            root: Path::new("/b/rootfs"),
+            root: Some(Path::new("/b/rootfs")),
         };
         assert_eq!(
             String::from_utf8(document.to_json()).unwrap(),
