@@ -20,6 +20,7 @@ pub mod resources;
 pub mod rootfs;
 pub mod runner;
 pub mod runtime;
+pub mod seccomp;
 pub mod sockets;
 pub mod sys;
 pub mod terminal;

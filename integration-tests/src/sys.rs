@@ -1,7 +1,7 @@
 //! The kernel calls that neither the standard library nor nix has. The only unsafe code of this crate.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// The result of `sched_getattr(2)`, in part.
 #[derive(Debug, Clone, Copy, Default)]
@@ -189,4 +189,56 @@ pub fn die_with_parent(command: &mut std::process::Command) {
     };
     // SAFETY: the closure makes two system calls and allocates nothing, which a child of a threaded process may do between fork and exec.
     unsafe { command.pre_exec(ask) };
+}
+
+/// Makes any system call. The arguments must be harmless for this process whatever the call does with them: no address of its own memory.
+pub fn call(number: u64, arguments: [u64; 6]) -> io::Result<i64> {
+    let [a, b, c, d, e, f] = arguments;
+    let number = number.cast_signed();
+    // SAFETY: the callers pass numbers that are no address of anything that lives here, or none at all, so that the kernel writes nowhere.
+    checked(unsafe { libc::syscall(number, a, b, c, d, e, f) })
+}
+
+/// Makes a system call in a child of its own. Source of the numbers: 0 for success, else the errno.
+/// The child ends with it; what ends the child otherwise is seen by who waits for it.
+pub fn call_in_child(number: u64, arguments: [u64; 6]) -> io::Result<nix::unistd::Pid> {
+    // SAFETY: this program has one thread here; the child makes two system calls and ends.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(child),
+        nix::unistd::ForkResult::Child => {
+            let status = match call(number, arguments) {
+                Ok(_) => 0,
+                Err(error) => error.raw_os_error().unwrap_or(0),
+            };
+            // SAFETY: ends the process without running anything of the parent's.
+            unsafe { libc::_exit(status) }
+        }
+    }
+}
+
+/// The next call that a seccomp listener tells of; ENOENT if its process is gone meanwhile. Source: seccomp_unotify(2).
+pub fn next_notification(listener: &OwnedFd) -> io::Result<(u64, i32, i32)> {
+    const RECEIVE: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
+    let mut told = std::mem::MaybeUninit::<libc::seccomp_notif>::zeroed();
+    // SAFETY: SECCOMP_IOCTL_NOTIF_RECV wants a zeroed seccomp_notif and writes no more than that.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE, told.as_mut_ptr()) };
+    checked(result.into())?;
+    // SAFETY: all of it was zeroed and then written by the kernel, and it is made of numbers alone.
+    let told = unsafe { told.assume_init() };
+    Ok((told.id, told.pid.cast_signed(), told.data.nr))
+}
+
+/// Answers it: the call goes on, or gives this errno.
+pub fn answer_notification(listener: &OwnedFd, id: u64, errno: Option<i32>) -> io::Result<()> {
+    const SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
+    const CONTINUE: u32 = 1;
+    let answer = libc::seccomp_notif_resp {
+        id,
+        val: 0,
+        error: -errno.unwrap_or(0),
+        flags: if errno.is_some() { 0 } else { CONTINUE },
+    };
+    // SAFETY: SECCOMP_IOCTL_NOTIF_SEND reads one seccomp_notif_resp, which `answer` is.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), SEND, &raw const answer) };
+    checked(result.into()).map(drop)
 }

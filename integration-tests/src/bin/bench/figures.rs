@@ -64,6 +64,12 @@ pub fn all() -> Vec<Figure> {
             time::three_commands,
         ),
         row(
+            "run with Docker's seccomp profile / without",
+            V2,
+            (1.12, 1.08),
+            time::run_with_profile,
+        ),
+        row(
             "run with limits, less the bare writes / without, v2 view",
             V2,
             (1.15, 1.05),

@@ -117,6 +117,26 @@ pub fn run_spaced(bench: &Bench) -> Result<f64, Failure> {
     ratio(bench, &run_commands(bench)?, runs, true)
 }
 
+/// A run with the profile that Docker gives to every container, against the same without. The floor's own run stands beside them.
+pub fn run_with_profile(bench: &Bench) -> Result<f64, Failure> {
+    const DOCKER: &str = include_str!("../../../fixtures/engines/docker.json");
+    let config: Value = serde_json::from_str(DOCKER)?;
+    let [floor, plain] = run_commands(bench)?;
+    let bundle =
+        Bundle::args(["/bin/true"]).set("/linux/seccomp", config["linux"]["seccomp"].clone());
+    let c = bench.test.container(&bundle)?;
+    let root = bench.test.runtime.root.display().to_string();
+    let directory = c.bundle.display().to_string();
+    let filtered = words(
+        &bench.test.runtime.program,
+        &["--root", &root, "run", "--bundle", &directory, &c.id],
+    );
+    let runs = if bench.quick { 100 } else { 500 };
+    combined(bench, &[plain, filtered, floor], runs, false, |medians| {
+        medians[1] / medians[0]
+    })
+}
+
 /// The three commands of an engine, each a process, against Debian's runc.
 pub fn three_commands(bench: &Bench) -> Result<f64, Failure> {
     let c = bench.test.container(&Bundle::args(["/bin/true"]))?;

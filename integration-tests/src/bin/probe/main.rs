@@ -2,10 +2,11 @@
 //!
 //! It has no Rust runtime around `main`: that would ignore SIGPIPE and catch SIGSEGV, and the report is about what the *container runtime* left.
 //! With an argument `sleep` it stays after the report until it is killed; with `exit N` it exits with N. Instead of the report, some other
-//! words make it use up what a limit bounds: see `load.rs`.
+//! words make it use up what a limit bounds, or make system calls by number: see `load.rs` and `calls.rs`.
 
 #![no_main]
 
+mod calls;
 mod load;
 
 use std::fs;
@@ -20,7 +21,7 @@ use serde_json::{Map, Value, json};
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: i32, _argv: *const *const std::ffi::c_char) -> i32 {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(status) = load::act(&args) {
+    if let Some(status) = load::act(&args).or_else(|| calls::act(&args)) {
         return status;
     }
     // The descriptors first: everything else opens some.

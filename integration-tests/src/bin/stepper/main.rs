@@ -1,10 +1,11 @@
 //! Strikes a runtime at every system call: `stepper [--every N] [--place native|v2] [--jobs N] [WORD]...`.
 //!
-//! For each command (create without and with limits, start, run, exec, delete, update, pause, resume), for the command's own process and for its children apart, at the n-th call, n = 1, 2, 3 …:
+//! For each command (create without and with limits, start, run, exec, delete, update, pause, resume; create, run and exec with Docker's seccomp profile and with one that notifies), for the command's own process and for its children apart, at the n-th call, n = 1, 2, 3 …:
 //! the process is killed, or the call fails with ENOMEM, EIO, ENOSPC, EPERM. The command must end within ten seconds; then `delete --force` must
 //! work, and within a second nothing may be left on the machine. `--every N` takes every N-th call, each strike from an offset of its own.
 //! The exit status is 1 if anything leaked or hung. A WORD keeps the lines that hold it.
 
+mod filters;
 mod limits;
 mod rounds;
 mod swaps;

@@ -11,7 +11,7 @@ use garboard_integration_tests::place::Place;
 use garboard_integration_tests::processes;
 use garboard_integration_tests::tracer::Ended;
 
-use crate::{limits, swaps};
+use crate::{filters, limits, swaps};
 
 /// The programs that run inside: their calls are not counted.
 pub const USERS: [&str; 3] = ["sleep", "true", "sh"];
@@ -72,6 +72,20 @@ pub fn lines() -> Vec<Line> {
             }
         }
     }
+    let filtered = filters::DOCKERS.map(|verb| (Place::V2, verb));
+    let notified = filters::NOTIFYING.map(|verb| (Place::Native, verb));
+    for (place, verb) in filtered.into_iter().chain(notified) {
+        for scope in ["command", "stage"] {
+            let strikes = (0..STRIKES.len())
+                .filter(|strike| !filters::is_known_to_leave(verb, scope, STRIKES[*strike].0));
+            all.extend(strikes.map(|strike| Line {
+                place,
+                verb,
+                scope,
+                strike,
+            }));
+        }
+    }
     for verb in swaps::NAMES {
         for scope in ["command", "stage"] {
             all.push(Line {
@@ -95,6 +109,11 @@ impl Line {
     /// The command, or the attack.
     pub fn verb(&self) -> &'static str {
         self.verb
+    }
+
+    /// The command that is run.
+    fn command(&self) -> &'static str {
+        filters::command(self.verb)
     }
 
     /// Whose calls.
@@ -125,11 +144,16 @@ pub struct Traced {
 
 /// Strikes at every `every`-th call until the command ends before the call comes.
 fn run(line: &Line, test: &Test, every: u64) -> Result<Tally, Failure> {
-    let program = if line.verb == "run" { "true" } else { "sleep" };
+    let program = if line.command() == "run" {
+        "true"
+    } else {
+        "sleep"
+    };
     let mut bundle = Bundle::args([program, "1000"]);
     if line.verb == "limits" {
         bundle = bundle.set("/linux/resources", limits::first());
     }
+    let (bundle, _agent) = filters::profiled(line.verb, test, bundle)?;
     let c = test.container(&bundle)?;
     let mut tally = Tally::default();
     // Each strike begins elsewhere, so that a thin pass as a whole meets more calls.
@@ -173,7 +197,7 @@ fn run(line: &Line, test: &Test, every: u64) -> Result<Tally, Failure> {
 
 /// Brings the container into the status the command wants.
 fn prepare(line: &Line, c: &Container<'_>) -> Result<(), Failure> {
-    match line.verb {
+    match line.command() {
         "start" => c.create().map(drop),
         "exec" if c.call("state", &[], &[])?.code() == 0 => Ok(()),
         "exec" | "delete" | "update" | "pause" | "resume" => {
@@ -198,10 +222,10 @@ fn strike(line: &Line, test: &Test, c: &Container<'_>, at: u64) -> Result<Traced
     } else {
         0
     };
-    let command = match line.verb {
-        "create" | "run" => c.create_or_run(line.verb),
+    let command = match line.command() {
+        "create" | "run" => c.create_or_run(line.command()),
         "limits" => c.create_or_run("create"),
-        "pause" | "resume" => c.command(line.verb, &[], &[]),
+        "pause" | "resume" => c.command(line.command(), &[], &[]),
         "update" => limits::update(test, c, &limits::second())?,
         "start" => c.command("start", &[], &[]),
         "exec" => c.command("exec", &[], &["true"]),
@@ -292,7 +316,7 @@ pub fn settle(
     before: &Snapshot,
 ) -> Result<Vec<String>, Failure> {
     let until = Instant::now() + Duration::from_secs(1);
-    if line.verb == "exec" {
+    if line.command() == "exec" {
         return settle_exec(c, until);
     }
     let outcome = c.call("delete", &["--force"], &[])?;

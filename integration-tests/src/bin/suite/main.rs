@@ -20,6 +20,7 @@ mod limits;
 mod mounts;
 mod namespaces;
 mod nesting;
+mod notify;
 mod paths;
 mod pause;
 mod privileges;
@@ -27,12 +28,15 @@ mod process;
 mod propagation;
 mod random_limits;
 mod rootless;
+mod seccomp;
+mod seccomp_rules;
 mod settings;
 mod sub_cgroups;
 mod systems;
 mod terminal;
 mod update;
 mod values;
+mod verdicts;
 
 fn main() -> std::process::ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +50,10 @@ fn main() -> std::process::ExitCode {
         process::cases(),
         privileges::cases(),
         apparmor::cases(),
+        seccomp::cases(),
+        seccomp_rules::cases(),
+        notify::cases(),
+        verdicts::cases(),
         namespaces::cases(),
         mounts::cases(),
         propagation::cases(),
