@@ -32,6 +32,7 @@ mod seccomp;
 mod seccomp_rules;
 mod settings;
 mod sub_cgroups;
+mod systemd;
 mod systems;
 mod terminal;
 mod update;
@@ -65,6 +66,7 @@ fn main() -> std::process::ExitCode {
         hooks::cases(),
         exec::cases(),
         pause::cases(),
+        systemd::cases(),
         events::cases(),
         update::cases(),
         delete::cases(),
