@@ -24,7 +24,7 @@ build:
 	$(CARGO) build --locked --release --target $(TARGET) -p garboard-runtime-cli -p garboard-shim
 
 # What Debian has and a fresh machine may lack. apt is asked only if something is missing.
-PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap qemu-system-x86 e2fsprogs libseccomp-dev
+PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap dbus qemu-system-x86 e2fsprogs libseccomp-dev
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then echo "installing: "$$missing; apt-get update -qq && \
@@ -66,12 +66,13 @@ suite: build tools debian
 
 # In the virtual machine: systemd, cgroup v2 with every controller, AppArmor and all capabilities, as root and as a user with subordinate ids.
 # Its image is made once, in ~/.cache/garboard. `make vm` is the part that a machine without all this cannot judge.
-VM := --place vm --place user --driver cgroupfs
+VM := --place vm --place user --driver cgroupfs --driver systemd
 VM_PART := lifecycle:: limits:: values::engines pause:: apparmor:: rootless:: a_privileged_engine
 VM_USER_PART := lifecycle:: privileges:: mounts::
 vm: build tools
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place vm $(VM_PART)
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place user $(VM_USER_PART)
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place vm --place user --driver systemd systemd::
 
 vm-all: build tools
 	GARBOARD_TEST_ALL=1 GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite $(VM)
