@@ -54,12 +54,13 @@ deny:
 unit:
 	$(CARGO) test --locked --workspace --features garboard-libcontainer/oci-spec,garboard-seccomp-profiles/libseccomp --target $(TARGET)
 
-# A Debian root filesystem for the cases that want a whole system: made once, in half a minute.
+# A Debian root filesystem for the cases that want a whole system, with the servers that are recorded: made once, in a minute.
 DEBIAN := $(abspath $(TARGET_DIR))/debian-rootfs
 export GARBOARD_TEST_DEBIAN := $(DEBIAN)
 debian: packages
-	@test -e $(DEBIAN)/etc/debian_version || { rm -rf $(DEBIAN).new && \
-	mmdebstrap --quiet --variant=minbase bookworm $(DEBIAN).new && mv $(DEBIAN).new $(DEBIAN); }
+	@test -e $(DEBIAN)/usr/sbin/nginx || { rm -rf $(DEBIAN).new && \
+	mmdebstrap --quiet --variant=minbase --include=python3,nginx-light,redis-server bookworm $(DEBIAN).new && \
+	rm -rf $(DEBIAN) && mv $(DEBIAN).new $(DEBIAN); }
 
 suite: build tools debian
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite

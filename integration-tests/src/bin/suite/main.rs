@@ -27,6 +27,7 @@ mod privileges;
 mod process;
 mod propagation;
 mod random_limits;
+mod recording;
 mod rootless;
 mod seccomp;
 mod seccomp_rules;
@@ -76,6 +77,7 @@ fn main() -> std::process::ExitCode {
         denied::cases(),
         engines::cases(),
         systems::cases(),
+        recording::cases(),
         rootless::cases(),
         nesting::cases(),
         sub_cgroups::cases(),
