@@ -102,7 +102,7 @@ impl Output<'_> {
     /// Before the run, so that nothing is recorded in vain.
     fn create(path: &Path) -> Result<Output<'_>, Failure> {
         let why = |error: std::io::Error| Failure::new(format!("{}: {error}", path.display()));
-        if path.is_dir() {
+        if std::fs::metadata(path).is_ok_and(|found| found.is_dir()) {
             return Err(why(std::io::ErrorKind::IsADirectory.into()));
         }
         let mut name = path.file_name().unwrap_or_default().to_owned();

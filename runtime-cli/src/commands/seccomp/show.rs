@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use libcontainer::ErrorKind;
 use seccomp_profiles::interpret::Call;
@@ -34,9 +33,9 @@ fn process(invocation: &Invocation, word: &str) -> Result<i32, Failure> {
     let number = word.parse::<i32>().ok().filter(|number| *number > 0);
     let container = invocation.runtime()?.container(word);
     match (number, container) {
-        (Some(number), Ok(_)) if Path::new("/proc").join(word).exists() => Err(Failure::new(
-            format!("{number} is a process and also the id of a container"),
-        )),
+        (Some(number), Ok(_)) if is_process(number) => Err(Failure::new(format!(
+            "{number} is a process and also the id of a container"
+        ))),
         (_, Ok(container)) => match container.state()?.pid {
             pid if pid > 0 => Ok(pid),
             _ => Err(Failure::new("container not running")),
@@ -47,6 +46,10 @@ fn process(invocation: &Invocation, word: &str) -> Result<i32, Failure> {
         ))),
         (_, Err(error)) => Err(error.into()),
     }
+}
+
+fn is_process(number: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{number}/stat")).is_ok()
 }
 
 fn filters(pid: i32) -> Result<Vec<Program>, Failure> {
