@@ -256,7 +256,16 @@ impl<'p> Stage<'p> {
                 self.audience = Audience::Stderr;
                 let fifo = self.take_slot(fifo)?;
                 // Both ends are ours, so the read never sees EOF: it waits for the byte of `start`.
-                while matches!(read(&fifo, &mut [0u8; 1]), Err(Errno::INTR)) {}
+                // A filter that is loaded already may deny it: that is no start.
+                loop {
+                    match read(&fifo, &mut [0u8; 1]) {
+                        Err(Errno::INTR) => {}
+                        result => {
+                            result.on(Call::Read)?;
+                            break;
+                        }
+                    }
+                }
             }
             _ => return Err(Fault::new(Call::Protocol, Errno::PROTO)),
         }
