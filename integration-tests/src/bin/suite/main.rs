@@ -30,6 +30,7 @@ mod random_limits;
 mod recording;
 mod rootless;
 mod seccomp;
+mod seccomp_own_calls;
 mod seccomp_rules;
 mod settings;
 mod sub_cgroups;
@@ -53,6 +54,7 @@ fn main() -> std::process::ExitCode {
         privileges::cases(),
         apparmor::cases(),
         seccomp::cases(),
+        seccomp_own_calls::cases(),
         seccomp_rules::cases(),
         notify::cases(),
         verdicts::cases(),
