@@ -6,7 +6,7 @@
 //! harmless calls are always allowed.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -91,43 +91,160 @@ fn hear(
     Ok(recording)
 }
 
-/// The file of a profile. It has another name until it is written: a profile is there as a whole or not at all.
-struct Output<'a> {
-    path: &'a Path,
-    temporary: PathBuf,
-    file: File,
+/// Where the profile goes.
+enum Output {
+    /// A file has another name until it is written: a profile is there as a whole or not at all.
+    File {
+        path: PathBuf,
+        temporary: PathBuf,
+        file: File,
+    },
+    /// What stands there and is no file (a link like `/dev/stdout`, a device, a fifo) is written to, never replaced.
+    Other { path: PathBuf, file: File },
 }
 
-impl Output<'_> {
+impl Output {
     /// Before the run, so that nothing is recorded in vain.
-    fn create(path: &Path) -> Result<Output<'_>, Failure> {
-        let why = |error: std::io::Error| Failure::new(format!("{}: {error}", path.display()));
-        if std::fs::metadata(path).is_ok_and(|found| found.is_dir()) {
-            return Err(why(std::io::ErrorKind::IsADirectory.into()));
+    fn create(path: &Path) -> Result<Output, Failure> {
+        let why = |error: std::io::Error| unwritten(path, &error);
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() => Self::file(path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Self::file(path),
+            // A directory is refused here.
+            Ok(_) => Ok(Output::Other {
+                path: path.to_owned(),
+                file: File::options().write(true).open(path).map_err(why)?,
+            }),
+            Err(error) => Err(why(error)),
         }
+    }
+
+    fn file(path: &Path) -> Result<Output, Failure> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}", std::process::id()));
         let temporary = path.with_file_name(name);
-        let file = File::create_new(&temporary).map_err(why)?;
-        Ok(Output {
-            path,
+        let file = File::create_new(&temporary).map_err(|error| unwritten(path, &error))?;
+        Ok(Output::File {
+            path: path.to_owned(),
             temporary,
             file,
         })
     }
 
     fn write(mut self, profile: &Value) -> Result<(), Failure> {
-        let written = self
-            .file
-            .write_all(format!("{profile:#}\n").as_bytes())
-            .and_then(|()| std::fs::rename(&self.temporary, self.path));
-        written.map_err(|error| Failure::new(format!("{}: {error}", self.path.display())))
+        let text = format!("{profile:#}\n");
+        let (path, written) = match &mut self {
+            Output::File {
+                path,
+                temporary,
+                file,
+            } => {
+                let written = file.write_all(text.as_bytes());
+                (
+                    &*path,
+                    written.and_then(|()| std::fs::rename(temporary, &*path)),
+                )
+            }
+            Output::Other { path, file } => {
+                let emptied = match file.metadata() {
+                    Ok(found) if found.is_file() => file.set_len(0),
+                    found => found.map(drop),
+                };
+                (
+                    &*path,
+                    emptied.and_then(|()| file.write_all(text.as_bytes())),
+                )
+            }
+        };
+        written.map_err(|error| unwritten(path, &error))
     }
 }
 
-impl Drop for Output<'_> {
+fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("{}: {error}", path.display()))
+}
+
+impl Drop for Output {
     fn drop(&mut self) {
-        // It is gone if it has got its name.
-        let _ = std::fs::remove_file(&self.temporary);
+        if let Output::File { temporary, .. } = self {
+            // It is gone if it has got its name.
+            let _ = std::fs::remove_file(temporary);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read as _;
+    use std::os::unix::fs::{FileTypeExt as _, symlink};
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let own = format!("garboard-record-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(own);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_link_stays_and_its_file_is_written() {
+        let dir = directory("link");
+        fs::write(dir.join("profile"), "older, and longer").unwrap();
+        symlink("profile", dir.join("link")).unwrap();
+        let output = Output::create(&dir.join("link")).unwrap();
+        assert_eq!(
+            fs::read_to_string(dir.join("profile")).unwrap(),
+            "older, and longer"
+        );
+        output.write(&json!({})).unwrap();
+        assert!(
+            fs::symlink_metadata(dir.join("link"))
+                .unwrap()
+                .file_type()
+                .is_symlink()
+        );
+        assert_eq!(fs::read_to_string(dir.join("profile")).unwrap(), "{}\n");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 2);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_recording_that_fails_leaves_nothing() {
+        let dir = directory("nothing");
+        drop(Output::create(&dir.join("profile")).unwrap());
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// As root `-o /dev/null` must not cost the host its device.
+    #[test]
+    fn what_is_no_file_is_written_to() {
+        let dir = directory("fifo");
+        let path = dir.join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        let reader = thread::spawn({
+            let path = path.clone();
+            move || {
+                let mut text = String::new();
+                File::open(path).unwrap().read_to_string(&mut text).unwrap();
+                text
+            }
+        });
+        let output = Output::create(&path).unwrap();
+        output.write(&json!({})).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().file_type().is_fifo());
+        assert_eq!(reader.join().unwrap(), "{}\n");
+        fs::remove_dir_all(dir).unwrap();
     }
 }
