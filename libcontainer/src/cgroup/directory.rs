@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fgetxattr, fremovexattr,
-    fsetxattr, fstat, fstatfs, mkdirat, openat2, unlinkat,
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, XattrFlags, fgetxattr, fremovexattr, fsetxattr,
+    fstatfs, mkdirat, openat2, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -21,7 +21,7 @@ use crate::kernel_file::{read_all, read_record, write_value};
 
 use super::layout::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC};
 use super::path::POINTER;
-use super::{Place, Removal, Version, survivors, v2};
+use super::{Place, Removal, Version, survivors, v2, walk};
 
 const MARK: &std::ffi::CStr = c"user.garboard";
 const PARENT_MARK: &std::ffi::CStr = c"user.garboard.parent";
@@ -183,7 +183,7 @@ impl Directory {
                 processes: pids.len(),
             });
         }
-        match has_children(&self.fd) {
+        match walk::has_children(&self.fd) {
             Ok(false) => Ok(()),
             Ok(true) => Err(CreateError::HasChildren {
                 path: path.to_path_buf(),
@@ -248,9 +248,14 @@ impl Directory {
     }
 
     /// Runs `action` for this directory and, children first, all below it. What disappears meanwhile is skipped.
-    pub fn for_each(&self, action: &mut impl FnMut(&OwnedFd)) {
-        for_each_below(&self.fd, action);
+    /// Errors: a walk that ended early; the directory itself has had its turn then.
+    pub fn for_each(&self, action: &mut impl FnMut(&OwnedFd)) -> Result<(), Refused> {
+        let result = walk::below(&self.fd, |_, _, fd| {
+            action(fd);
+            Ok(())
+        });
         action(&self.fd);
+        result.map_err(|errno| self.refused("read", "", errno))
     }
 
     /// Takes the mark off again. Best effort: the directory is empty and was there before us.
@@ -283,7 +288,8 @@ impl Directory {
                 return Ok(Removal::NotOurs);
             }
             // A populated child refuses; this is tried again, so its refusal need not be looked at.
-            remove_children(&self.fd);
+            remove_children(&self.fd)
+                .map_err(|errno| Refused::new("remove sub-cgroups of", &path, errno))?;
             if Instant::now() >= deadline {
                 let mut pids = Vec::new();
                 self.add_processes(&mut pids)?;
@@ -303,7 +309,7 @@ fn expected_magic(version: Version) -> u64 {
 }
 
 /// A directory without following any link: cgroupfs has none, so one on the way means that this is no cgroupfs.
-fn open(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, Errno> {
+pub(super) fn open(dir: impl AsFd, path: impl Arg) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat2(
         dir,
@@ -373,70 +379,30 @@ fn remove_parents(place: &Place) {
     }
 }
 
-/// kernfs counts the sub-directories in the link count.
-fn has_children(directory: &OwnedFd) -> Result<bool, Errno> {
-    Ok(fstat(directory)?.st_nlink > 2)
-}
-
-fn add_processes(directory: &OwnedFd, pids: &mut Vec<i32>) -> Result<(), Errno> {
-    match read_all(directory, c"cgroup.procs") {
+fn add_processes(top: &OwnedFd, pids: &mut Vec<i32>) -> Result<(), Errno> {
+    let mut add = |directory: &OwnedFd| match read_all(directory, c"cgroup.procs") {
         // 0 stands for a process outside our pid namespace, which cannot be named.
-        Ok(list) => pids.extend(
-            list.split(|&byte| byte == b'\n')
-                .filter_map(parse_number)
-                .filter_map(|pid| i32::try_from(pid).ok())
-                .filter(|&pid| pid > 0),
-        ),
+        Ok(list) => {
+            pids.extend(
+                list.split(|&byte| byte == b'\n')
+                    .filter_map(parse_number)
+                    .filter_map(|pid| i32::try_from(pid).ok())
+                    .filter(|&pid| pid > 0),
+            );
+            Ok(())
+        }
         // Removed meanwhile, or a threaded sub-cgroup, whose processes its domain lists.
-        Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => {}
-        Err(errno) => return Err(errno),
-    }
-    for child in children(directory)? {
-        add_processes(&child, pids)?;
-    }
-    Ok(())
+        Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => Ok(()),
+        Err(errno) => Err(errno),
+    };
+    add(top)?;
+    walk::below(top, |_, _, directory| add(directory))
 }
 
-fn for_each_below(directory: &OwnedFd, action: &mut impl FnMut(&OwnedFd)) {
-    for child in children(directory).unwrap_or_default() {
-        for_each_below(&child, action);
-        action(&child);
-    }
-}
-
-/// Removes every sub-cgroup that lets itself be removed.
-fn remove_children(directory: &OwnedFd) {
-    for name in child_names(directory).unwrap_or_default() {
-        if let Ok(child) = open(directory, &*name) {
-            remove_children(&child);
-        }
-        let _ = unlinkat(directory, &*name, AtFlags::REMOVEDIR);
-    }
-}
-
-fn children(directory: &OwnedFd) -> Result<Vec<OwnedFd>, Errno> {
-    Ok(child_names(directory)?
-        .into_iter()
-        .filter_map(|name| open(directory, &*name).ok())
-        .collect())
-}
-
-fn child_names(directory: &OwnedFd) -> Result<Vec<std::ffi::CString>, Errno> {
-    if !has_children(directory)? {
-        return Ok(Vec::new());
-    }
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(Errno::NOENT) => break,
-            Err(errno) => return Err(errno),
-        };
-        if entry.file_type() == FileType::Directory
-            && !matches!(entry.file_name().to_bytes(), b"." | b"..")
-        {
-            names.push(entry.file_name().to_owned());
-        }
-    }
-    Ok(names)
+/// Removes every sub-cgroup that lets itself be removed. Errors: a walk that ended early.
+fn remove_children(directory: &OwnedFd) -> Result<(), Errno> {
+    walk::below(directory, |parent, name, _| {
+        let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
+        Ok(())
+    })
 }

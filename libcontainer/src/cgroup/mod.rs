@@ -22,6 +22,7 @@ mod stuck;
 mod systemd;
 mod v1;
 mod v2;
+mod walk;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -9,19 +9,25 @@ use super::Place;
 
 /// Processes outlived the deadline of [`Cgroup::kill_all`] or [`Cgroup::remove`].
 #[derive(Debug, thiserror::Error)]
-#[error("cgroup {} still has processes: {}", path.display(), list(processes))]
+#[error("cgroup {} {}", path.display(), left(processes))]
 pub struct Survivors {
     pub path: PathBuf,
     /// (pid, name)
     pub processes: Vec<(i32, String)>,
 }
 
-fn list(processes: &[(i32, String)]) -> String {
-    processes
+fn left(processes: &[(i32, String)]) -> String {
+    if processes.is_empty() {
+        return "is not gone in time (hint: it has very many sub-cgroups, or a process that is just ending; deleting goes on where it \
+                stopped)"
+            .to_owned();
+    }
+    let list = processes
         .iter()
         .map(|(pid, name)| format!("{pid} ({name})"))
         .collect::<Vec<_>>()
-        .join(", ")
+        .join(", ");
+    format!("still has processes: {list}")
 }
 
 /// The error for processes that outlived a deadline.

@@ -25,7 +25,7 @@ const FREEZE_LIMIT: Duration = Duration::from_millis(100);
 const SIGNAL_AGAIN: Duration = Duration::from_millis(500);
 /// Pidfds held at once while killing, if so many descriptors are to be had: between two batches the lists are read again.
 const BATCH: usize = 256;
-/// Descriptors that stay free for reading the lists meanwhile: one for each level of sub-cgroups, and some more.
+/// Descriptors that stay free for reading the lists meanwhile.
 const SPARE: usize = 16;
 
 /// Kills every process in `directories`, all of one container and all marked, and waits for the last to go. The directory in the cgroup2
@@ -227,13 +227,13 @@ fn set_thawed(directory: &Directory) -> Result<(), Refused> {
 /// Thaws the cgroup and all below it, so that the killed die: a container with a writable view may have frozen a sub-cgroup by itself.
 pub(super) fn release(directory: &Directory) -> Result<(), Refused> {
     let mut result = Ok(());
-    directory.for_each(
+    let walked = directory.for_each(
         &mut |fd| match write_value(fd, c"freezer.state", b"THAWED") {
             Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
             Err(errno) => result = Err(directory.refused("write(THAWED)", "freezer.state", errno)),
         },
     );
-    result
+    result.and(walked)
 }
 
 /// Writes the device policy into the devices controller. A new cgroup has its parent's, so it begins with a denial of everything.

@@ -1,7 +1,7 @@
 //! Containers that have made sub-cgroups: an exec goes where it can live, also when the top one is closed to processes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
         exec_goes_where_init_is_when_the_top_cgroup_is_closed,
         exec_into_a_sub_cgroup,
         a_container_with_threaded_sub_cgroups_is_usual,
+        sub_cgroups_are_no_matter_of_descriptors,
     ]
 }
 
@@ -115,5 +116,68 @@ fn a_container_with_threaded_sub_cgroups_is_usual(t: &Test) -> Done {
     assert!(listed.as_array().map_or(0, Vec::len) >= 2, "{listed}");
     c.delete_force()?;
     assert!(!dir.is_dir());
+    Ok(())
+}
+
+/// Makes a row of sub-cgroups in `dir`, and a chain of them below each other. Returns the first and the last of the row and the deepest.
+fn row_and_chain(dir: &Path, length: usize) -> Result<[PathBuf; 3], Failure> {
+    for number in 0..length {
+        fs::create_dir(dir.join(format!("row{number}")))?;
+    }
+    let mut deepest = dir.join("chain");
+    for _ in 0..length {
+        fs::create_dir(&deepest)?;
+        deepest.push("c");
+    }
+    deepest.pop();
+    let last = dir.join(format!("row{}", length - 1));
+    Ok([dir.join("row0"), last, deepest])
+}
+
+/// A container with a writable view can make far more of them than its runtime has descriptors, and would be out of its reach.
+fn sub_cgroups_are_no_matter_of_descriptors(t: &Test) -> Done {
+    t.needs(&[Need::Root])?;
+    t.not_for_runc("it needs a descriptor for each level")?;
+    const LENGTH: usize = 100;
+    let script = "sleep 1000 & sleep 1000 & sleep 1000 & exec sleep 1000";
+    // Without a PID namespace only the cgroup says what is the container's.
+    let c = t.container(&Bundle::shell(script).without_namespace("pid"))?;
+    c.run_detached()?;
+    let few = |verb: &str, flags: &[&str]| {
+        let command = c.command(verb, flags, &[]);
+        let shell = t.runtime.from_shell("ulimit -n 64", &command);
+        t.runtime.finish(shell)?.success()
+    };
+    let listed = || -> Result<Vec<i32>, Failure> {
+        let listed = few("ps", &["--format", "json"])?.json()?;
+        let mut pids: Vec<i32> = serde_json::from_value(listed)?;
+        pids.sort_unstable();
+        Ok(pids)
+    };
+    wait_until("the container's processes", || Ok(listed()?.len() == 4))?;
+    let pids = listed()?;
+    let others = pids.iter().filter(|&&pid| Ok(pid) != c.pid().map_err(drop));
+    let others: Vec<_> = others.collect();
+    let directories = c.cgroups()?;
+    for dir in &directories {
+        let places = row_and_chain(dir, LENGTH)?;
+        // A new cpuset takes nobody.
+        if dir.join("cpuset.cpu_exclusive").is_file() {
+            continue;
+        }
+        for (place, pid) in places.iter().zip(&others) {
+            fs::write(place.join("cgroup.procs"), pid.to_string())?;
+        }
+    }
+    assert_eq!(listed()?, pids);
+    if !t.place.is_unified() {
+        few("pause", &[])?;
+        few("resume", &[])?;
+    }
+    few("delete", &["--force"])?;
+    for pid in pids {
+        assert!(!Path::new(&format!("/proc/{pid}")).is_dir(), "{pid} lives");
+    }
+    assert!(directories.iter().all(|dir| !dir.is_dir()));
     Ok(())
 }

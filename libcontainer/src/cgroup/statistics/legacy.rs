@@ -45,7 +45,7 @@ pub fn oom_kills(directories: &[Directory]) -> Result<Option<u64>, Refused> {
     };
     let mut kills = None;
     let mut failed = None;
-    directory.for_each(&mut |fd| match text(fd, "memory.oom_control") {
+    let walked = directory.for_each(&mut |fd| match text(fd, "memory.oom_control") {
         Ok(Some(text)) => {
             let more = format::oom_control(&text).oom_kill;
             kills = Some(kills.unwrap_or(0u64).saturating_add(more));
@@ -55,7 +55,7 @@ pub fn oom_kills(directories: &[Directory]) -> Result<Option<u64>, Refused> {
     });
     match failed {
         Some(refused) => Err(refused),
-        None => Ok(kills),
+        None => walked.map(|()| kills),
     }
 }
 
