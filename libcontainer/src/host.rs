@@ -24,7 +24,7 @@ const LAST_CAP_KNOWN: u32 = 40;
 /// The facts about this machine and this process. Make one for each operation: a long-lived program may change its own credentials.
 #[derive(Debug)]
 pub struct Host {
-    euid: u32,
+    euid: OnceLock<u32>,
     user_namespace: OnceLock<bool>,
     proc: OnceLock<OwnedFd>,
     layout: OnceLock<CgroupLayout>,
@@ -48,10 +48,10 @@ impl ProcessStat {
 }
 
 impl Host {
-    /// Reads the effective user id, and nothing else yet.
+    /// Nothing is read yet.
     pub fn new() -> Host {
         Host {
-            euid: rustix::process::geteuid().as_raw(),
+            euid: OnceLock::new(),
             user_namespace: OnceLock::new(),
             proc: OnceLock::new(),
             layout: OnceLock::new(),
@@ -61,7 +61,9 @@ impl Host {
 
     /// The effective user id of this process.
     pub fn euid(&self) -> u32 {
-        self.euid
+        *self
+            .euid
+            .get_or_init(|| rustix::process::geteuid().as_raw())
     }
 
     /// Whether this process lives in a user namespace other than the initial one.
@@ -77,7 +79,7 @@ impl Host {
 
     /// Whether the real privileges of root are missing: another user, or root of a user namespace (Podman calls its runtime so).
     pub fn rootless(&self) -> Result<bool, Error> {
-        Ok(self.euid != 0 || self.in_user_namespace()?)
+        Ok(self.euid() != 0 || self.in_user_namespace()?)
     }
 
     /// Bit n stands for capability n of this thread's effective set. Source: capget(2).
@@ -176,7 +178,7 @@ impl Host {
                 last_cap: LAST_CAP_KNOWN,
                 selinux: false,
                 apparmor: false,
-                unprivileged: self.euid != 0,
+                unprivileged: self.euid() != 0,
                 rootless: self.rootless()?,
                 cgroup_v2: matches!(self.cgroup_layout()?, CgroupLayout::Unified { .. }),
             })

@@ -3,6 +3,7 @@
 //! Every signal is blocked and read from a signalfd, so there is no handler and no moment at which one is lost. One poll(2) waits for
 //! signals, for the end of the process (its pidfd) and for the streams.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use libcontainer::{ExitStatus, NotifyProxy};
@@ -30,7 +31,10 @@ pub trait Process {
 
 /// Signals that come to the command from now on wait to be forwarded.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub struct Signals(
+    /// Open until the command ends: the kernel closes it then.
+    ManuallyDrop<SignalFd>,
+);
 
 impl Signals {
     /// Blocks everything that can be blocked. To be called before the process is made, so that no signal falls between.
@@ -47,10 +51,9 @@ impl Signals {
 
     fn block_set(all: SigSet) -> Result<Signals, Errno> {
         all.thread_block().map_err(errno)?;
-        Ok(Signals(
-            SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-                .map_err(errno)?,
-        ))
+        SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map(|fd| Signals(ManuallyDrop::new(fd)))
+            .map_err(errno)
     }
 
     fn next(&self) -> Option<siginfo> {
@@ -202,7 +205,7 @@ impl Foreground {
     /// One wait, and the copying that it allows.
     fn poll(&mut self, pidfd: Option<BorrowedFd<'_>>) -> Result<Woken, WaitError> {
         let mut fds = Vec::with_capacity(8);
-        fds.push(PollFd::new(&self.signals.0, PollFlags::IN));
+        fds.push(PollFd::new(&*self.signals.0, PollFlags::IN));
         fds.extend(pidfd.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let notify = fds.len();
         let proxy = self.notify.as_ref().map(NotifyProxy::fd);

@@ -62,11 +62,18 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// A copy of everything that comes out of `source` into `sink`.
+    /// A copy of everything that comes out of `source` into `sink`, a pipe or a terminal.
     pub fn new(source: End, sink: End) -> Copy {
-        let regular = rustix::fs::fstat(&sink)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-        let at_once = if regular { BUFFER } else { PIPE_BUF };
+        Copy::at_once(source, sink, PIPE_BUF)
+    }
+
+    /// The same into a file of this kind.
+    fn into_file(source: End, sink: End, kind: &rustix::fs::Stat) -> Copy {
+        let regular = FileType::from_raw_mode(kind.st_mode) == FileType::RegularFile;
+        Copy::at_once(source, sink, if regular { BUFFER } else { PIPE_BUF })
+    }
+
+    fn at_once(source: End, sink: End, at_once: usize) -> Copy {
         Copy {
             ends: Some((source, sink)),
             buffer: Vec::new(),
@@ -189,7 +196,8 @@ impl Streams {
             rustix::stdio::stderr(),
         ];
         for (number, fd) in standard.into_iter().enumerate() {
-            if is_null_device(&rustix::fs::fstat(fd)?) {
+            let kind = rustix::fs::fstat(fd)?;
+            if is_null_device(&kind) {
                 continue;
             }
             let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -200,7 +208,7 @@ impl Streams {
                 streams.given[number] = Some(writer);
                 streams
                     .outputs
-                    .push(Copy::new(End::Own(reader), End::Standard(fd)));
+                    .push(Copy::into_file(End::Own(reader), End::Standard(fd), &kind));
             }
         }
         Ok(streams)

@@ -44,7 +44,8 @@ pub unsafe fn stage_main(stack: *const usize) -> ! {
             &Failure::new(Call::Mmap, Errno::NOMEM.raw_os_error()),
         )
     };
-    drop(plan);
+    // Mapped: the sweep closes it with the rest.
+    core::mem::forget(plan);
     let mut reader = Reader::new(bytes);
     let Some(header) = reader.take::<Header>() else {
         fail(
