@@ -64,12 +64,16 @@ pub(super) fn create(c: &mut Create<'_>) {
     seccomp::take(&mut c.draft);
     // Before `start`: an agent sees the program's first call, and whoever calls `start` has no part in it.
     seccomp::listen(&mut c.draft);
+    // Where strangers can see us wait, we wait without a privilege that is not the program's.
+    seccomp::load_before_strangers(c);
     // Nothing of config.json can fail any more.
     process::await_start(c);
     // With the user's credentials, after `start`.
     hooks::start_container(c);
     // The last act: no call of ours is the filter's business, with and without no-new-privileges.
-    seccomp::load(&mut c.draft);
+    if !seccomp::waits_among_strangers(c) {
+        seccomp::load(&mut c.draft);
+    }
     process::exec(&mut c.draft);
 }
 

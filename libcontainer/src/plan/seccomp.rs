@@ -2,9 +2,10 @@
 
 use stage::step::Step;
 
-use super::PlannedFilter;
+use super::create::Create;
 use super::draft::Draft;
-use crate::config;
+use super::{PlannedFilter, Start};
+use crate::config::{self, Namespace};
 use crate::error::Pointer;
 
 /// CAP_SYS_ADMIN (linux/capability.h).
@@ -58,6 +59,35 @@ pub(super) fn load(draft: &mut Draft<'_>) {
             preserved: draft.plan.preserved,
         };
         draft.push(&AT, step);
+    }
+}
+
+/// Whether processes of others can see the stage wait for its start with CAP_SYS_ADMIN: in a pid namespace that is not the container's own,
+/// one with CAP_SYS_PTRACE could take it over. In a user namespace the memory is the parent namespace's (`mm->user_ns`) and out of reach.
+pub(super) fn waits_among_strangers(c: &Create<'_>) -> bool {
+    let namespaces = &c.config.namespaces;
+    keeps_admin(&c.draft)
+        && namespaces.pid != Namespace::New
+        && namespaces.user == Namespace::Host
+        && matches!(c.request.start, Start::AwaitFifo)
+}
+
+/// There the filter is loaded before the wait, and the capabilities are the program's from then on, as with runc: the profile must allow the
+/// few calls that are left (capset, sendmsg, recvmsg, close_range, read).
+pub(super) fn load_before_strangers(c: &mut Create<'_>) {
+    if waits_among_strangers(c) {
+        load(&mut c.draft);
+        let (capabilities, at) = c
+            .draft
+            .choose("capabilities", |process| process.capabilities);
+        let sets = capabilities.unwrap_or_default();
+        let step = Step::Capabilities {
+            effective: sets.effective,
+            permitted: sets.permitted,
+            inheritable: sets.inheritable,
+            ambient: sets.ambient,
+        };
+        c.draft.push(&at, step);
     }
 }
 

@@ -290,3 +290,45 @@ fn nothing_mounted_in_the_rootfs_reaches_the_host() {
     // Sources stay peers of the host's, as asked; the root's own mount does not.
     assert_eq!(propagations(Some(SHARED | REC)), (PRIVATE, 0));
 }
+
+fn filtered(mut config: Config) -> Config {
+    config.process.no_new_privileges = false;
+    config.seccomp = Some(Seccomp {
+        profile: seccomp_profiles::Profile::new(seccomp_profiles::Action::Allow),
+        flags: 4,
+        agent: None,
+    });
+    config
+}
+
+const SYS_ADMIN: u64 = 1 << 21;
+
+/// The last sets before the wait.
+fn waits_with(plan: &LaunchPlan) -> u64 {
+    let wait = names(plan).iter().position(|name| *name == "AwaitStart");
+    let steps = &plan.steps[..wait.expect("a wait")];
+    let sets = steps.iter().rev().find_map(|planned| match planned.step {
+        Step::Capabilities { permitted, .. } => Some(permitted),
+        _ => None,
+    });
+    sets.expect("sets")
+}
+
+#[test]
+fn a_filter_is_the_last_act_with_a_capability_that_execve_takes() {
+    let plan = LaunchPlan::create(&filtered(default_config()), &request(), &facts());
+    let names = names(&plan);
+    assert_eq!(names[names.len() - 2..], ["Seccomp", "Exec"]);
+    assert_eq!(waits_with(&plan) & SYS_ADMIN, SYS_ADMIN);
+}
+
+#[test]
+fn among_strangers_nobody_waits_with_a_capability_to_be_taken() {
+    for pid in [Namespace::Host, Namespace::Path("/proc/1/ns/pid".into(), 0)] {
+        let mut config = filtered(default_config());
+        config.namespaces.pid = pid;
+        let plan = LaunchPlan::create(&config, &request(), &facts());
+        before(&plan, "Seccomp", "AwaitStart");
+        assert_eq!(waits_with(&plan) & SYS_ADMIN, 0);
+    }
+}
