@@ -1,19 +1,51 @@
-//! Runs the suite in the virtual machine and brings the results back: each line as it comes, and the counts.
+//! Runs the suite in the virtual machine and brings the results back: each line as it comes, and the counts. Other programs of this build too.
 //!
 //! The program that runs there is this very one, put on the guest's second disk. A guest that says nothing for minutes, that ends early, or whose
 //! suite ends without a count, is a failure.
 
 use std::io::{Write, stdout};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::case::{Done, Failure};
 use crate::place::Place;
-use crate::runner::{Counts, Options};
+use crate::runner::{self, Counts, Options};
 use crate::vm::machine::{self, Machine};
 use crate::vm::session::{Request, Session};
 
-/// Longer than any case may take there.
+/// Longer than any case may take there that has not been given more lives than usual; each makes it longer by [`LIFE`].
 const SILENCE: Duration = Duration::from_secs(700);
+const LIFE: Duration = Duration::from_secs(2);
+
+/// What the suite is told by the environment there too: to run all of what takes long, and how many lives a container has.
+const PASSED_ON: [&str; 2] = ["GARBOARD_TEST_ALL", "GARBOARD_TEST_LIVES"];
+
+/// Boots a machine, runs a program of this build there as root with these arguments, and hands on what it says; its exit status. The runtime
+/// is the program's usual one.
+pub fn program(runtime: &Path, name: &str, args: &[String]) -> Result<i32, Failure> {
+    let dir = machine::directory(&format!("{name}-{}", std::process::id()))?;
+    let machine = Machine::start(
+        &dir,
+        &machine::Options {
+            memory: machine::MEMORY,
+            runtime: runtime.to_owned(),
+        },
+    )?;
+    let mut command = vec![machine::in_lab(name)];
+    command.extend(args.iter().cloned());
+    let request = Request::Run {
+        command,
+        as_user: false,
+        environment: Vec::new(),
+    };
+    Session::open(&machine.dir, std::time::Instant::now())?.call(
+        &request,
+        std::io::empty(),
+        &mut stdout(),
+        &mut std::io::stderr(),
+        Some(SILENCE),
+    )
+}
 
 /// Boots a machine and runs the cases that `options` chooses at these places of it.
 pub fn run(options: &Options, places: &[Place], counts: &mut Counts) -> Done {
@@ -44,15 +76,13 @@ fn run_at(machine: &Machine, options: &Options, place: Place, counts: &mut Count
         command.extend(["--driver".to_owned(), driver.name().to_owned()]);
     }
     command.extend(options.filters.iter().cloned());
-    // All of what takes long there, not a part of it.
-    let all = std::env::var("GARBOARD_TEST_ALL").ok();
+    let environment = PASSED_ON
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
     let request = Request::Run {
         command,
         as_user: place == Place::User,
-        environment: all
-            .map(|value| ("GARBOARD_TEST_ALL".to_owned(), value))
-            .into_iter()
-            .collect(),
+        environment: environment.collect(),
     };
     let mut lines = Lines::default();
     let status = Session::open(&machine.dir, std::time::Instant::now())?.call(
@@ -60,7 +90,7 @@ fn run_at(machine: &Machine, options: &Options, place: Place, counts: &mut Count
         std::io::empty(),
         &mut lines,
         &mut std::io::stderr(),
-        Some(SILENCE),
+        Some(SILENCE + LIFE * runner::lives().unwrap_or(0)),
     )?;
     let (passed, failed, skipped) = lines.counts.ok_or_else(|| {
         Failure::new(format!("the suite in the guest ended early, with {status}"))

@@ -1,11 +1,11 @@
 //! What a case may leave behind: nothing. A snapshot before and one after are compared.
 //!
-//! Looked at: processes that descend from the case, mounts of the case's namespace, cgroups that bear its token, what is in the runtime's root,
-//! temporary files, and the case's own descriptors. A network namespace lives only by a process, a mount or a descriptor, all three of which are looked at.
+//! Looked at: processes that descend from the case, mounts of the case's namespace, cgroups and systemd's units that bear its token, what is in the
+//! runtime's root, temporary files, and the case's own descriptors. A network namespace lives only by a process, a mount or a descriptor, all three of which are looked at.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::case::Failure;
 use crate::{cgroups, processes};
@@ -66,6 +66,7 @@ pub fn left_in(token: &str, root: &Path) -> Result<Vec<String>, Failure> {
             ));
         }
     }
+    found.extend(units(token));
     if let Ok(entries) = fs::read_dir(root) {
         for entry in entries.flatten() {
             let inside: Vec<_> = fs::read_dir(entry.path())
@@ -78,6 +79,21 @@ pub fn left_in(token: &str, root: &Path) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(found)
+}
+
+/// Transient units that bear the token, active or not: systemd has a file for each as long as it is loaded. Nothing where there is no systemd.
+fn units(token: &str) -> Vec<String> {
+    let users = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let tops = [Some(PathBuf::from("/run")), users];
+    let files = tops
+        .into_iter()
+        .flatten()
+        .filter_map(|top| fs::read_dir(top.join("systemd/transient")).ok())
+        .flat_map(|entries| entries.flatten())
+        .filter(|entry| entry.file_name().to_string_lossy().contains(token));
+    files
+        .map(|entry| format!("unit {}", entry.file_name().to_string_lossy()))
+        .collect()
 }
 
 /// The mount points of this mount namespace, in the order of mounting.

@@ -3,7 +3,7 @@
 use garboard_integration_tests::case::Failure;
 use garboard_integration_tests::place::Place;
 
-use crate::{Bench, cost, limits, time};
+use crate::{Bench, cost, limits, systemd, time};
 
 /// One row.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ const fn row(
 
 /// Every figure, in the order of printing.
 pub fn all() -> Vec<Figure> {
-    use Place::{Native, V2};
+    use Place::{Native, V2, Vm};
     vec![
         row(
             "run of /bin/true / floor, tight loop",
@@ -139,6 +139,13 @@ pub fn all() -> Vec<Figure> {
             Native,
             (0.0, 0.0),
             cost::left_after_runs,
+        ),
+        row("systemd driver: run / runc", Vm, (0.7, 0.5), systemd::run),
+        row(
+            "systemd driver: create + start + delete / runc",
+            Vm,
+            (0.7, 0.5),
+            systemd::three_commands,
         ),
     ]
 }

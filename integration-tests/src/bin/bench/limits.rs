@@ -110,7 +110,7 @@ pub fn run_with_limits(bench: &Bench) -> Result<f64, Failure> {
 }
 
 /// Ours and Debian's runc, each with its own root.
-fn both(bench: &Bench) -> Result<[Runtime; 2], Failure> {
+pub(crate) fn both(bench: &Bench) -> Result<[Runtime; 2], Failure> {
     let mut peer = bench.test.runtime.clone();
     peer.program.clone_from(&bench.peer);
     peer.root = bench.test.scratch("peer")?;
@@ -139,7 +139,10 @@ fn delete(runtime: &Runtime, id: &str) -> Result<(), Failure> {
 }
 
 /// The median of the ratios of what `take` measures of ours and of runc, by turns.
-fn against(bench: &Bench, take: impl Fn(&Runtime) -> Result<f64, Failure>) -> Result<f64, Failure> {
+pub(crate) fn against(
+    bench: &Bench,
+    take: impl Fn(&Runtime) -> Result<f64, Failure>,
+) -> Result<f64, Failure> {
     let [ours, peer] = both(bench)?;
     let (mut times, mut peers, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..if bench.quick { 30 } else { 150 } {

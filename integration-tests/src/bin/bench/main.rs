@@ -1,21 +1,22 @@
 //! Measures a runtime against the floor, Debian's runc and itself: `bench [--quick] [WORD]...`.
 //!
 //! The runtime is `$GARBOARD_TEST_RUNTIME`, or `garboard` beside this program. Every figure is a row with its bound (*must*) and its goal (*aim*);
-//! less is better. Ratios are of medians of runs made side by side in the same minutes, with all state on a tmpfs. The exit status is 1 if a
+//! less is better. Those of the systemd driver are taken in the virtual machine. Ratios are of medians of runs made side by side in the same minutes, with all state on a tmpfs. The exit status is 1 if a
 //! bound is missed, 2 if a figure could not be taken.
 
 mod cost;
 mod figures;
 mod limits;
+mod systemd;
 mod time;
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use garboard_integration_tests::case::{Failure, Test};
-use garboard_integration_tests::place::{self, Place};
+use garboard_integration_tests::place::{self, Driver, Place};
 use garboard_integration_tests::runtime::Runtime;
-use garboard_integration_tests::{cgroups, processes, runner};
+use garboard_integration_tests::{cgroups, guest, processes, runner};
 
 /// What a figure works with.
 #[derive(Debug)]
@@ -64,8 +65,13 @@ fn all() -> Result<u8, Failure> {
         "figure", "measured", "must", "aim"
     );
     let mut worst = 0;
+    let mut there = Vec::new();
     for figure in figures::all() {
         if !words.is_empty() && !words.iter().any(|word| figure.name.contains(word.as_str())) {
+            continue;
+        }
+        if figure.place.is_guest() && !place::in_guest() {
+            there.push(figure.name.to_owned());
             continue;
         }
         let mut command = Command::new(std::env::current_exe()?);
@@ -76,6 +82,13 @@ fn all() -> Result<u8, Failure> {
         let status = command.status()?;
         worst = worst.max(u8::try_from(status.code().unwrap_or(2)).unwrap_or(2));
         processes::end_descendants();
+    }
+    if !there.is_empty() {
+        if quick {
+            there.push("--quick".to_owned());
+        }
+        let status = guest::program(&program, "bench", &there)?;
+        worst = worst.max(u8::try_from(status).unwrap_or(2));
     }
     Ok(worst)
 }
@@ -90,13 +103,16 @@ fn figure_in_place() -> Result<u8, Failure> {
     let token = format!("garboard-test-bench-{}", std::process::id());
     let dir = std::env::temp_dir().join(&token);
     std::fs::create_dir(&dir)?;
-    let place = if place::has_v1() {
+    let place = if place::has_v1() || figure.place.is_guest() {
         figure.place
     } else {
         Place::Native
     };
     let outcome = place::enter(place, &dir).and_then(|()| {
-        let runtime = Runtime::new(&runner::runtime_program()?, &dir);
+        let mut runtime = Runtime::new(&runner::runtime_program()?, &dir);
+        if place.is_guest() {
+            runtime.driver = Driver::Systemd;
+        }
         std::fs::create_dir_all(&runtime.root)?;
         let test = Test::new(runtime, place, &dir, &token);
         let bench = Bench {

@@ -173,7 +173,7 @@ pub fn three_commands(bench: &Bench) -> Result<f64, Failure> {
 }
 
 /// `delete` wants a stopped container, and /bin/true takes its own time; the wait is not counted.
-fn wait_for_the_end(program: &Path, root: &Path, id: &str) -> Result<(), Failure> {
+pub(crate) fn wait_for_the_end(program: &Path, root: &Path, id: &str) -> Result<(), Failure> {
     garboard_integration_tests::container::wait_until("the end of /bin/true", || {
         garboard_integration_tests::processes::reap();
         let output = Command::new(program)

@@ -1,8 +1,9 @@
-//! Strikes a runtime at every system call: `stepper [--every N] [--place native|v2] [--jobs N] [WORD]...`.
+//! Strikes a runtime at every system call: `stepper [--every N] [--place native|v2|vm] [--jobs N] [WORD]...`.
 //!
 //! For each command (create without and with limits, start, run, exec, delete, update, pause, resume; create, run and exec with Docker's seccomp profile and with one that notifies), for the command's own process and for its children apart, at the n-th call, n = 1, 2, 3 …:
 //! the process is killed, or the call fails with ENOMEM, EIO, ENOSPC, EPERM. The command must end within ten seconds; then `delete --force` must
 //! work, and within a second nothing may be left on the machine. `--every N` takes every N-th call, each strike from an offset of its own.
+//! At the place vm it is the systemd driver's turn, in the virtual machine; only if that place is named.
 //! The exit status is 1 if anything leaked or hung. A WORD keeps the lines that hold it.
 
 mod filters;
@@ -14,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use garboard_integration_tests::case::{Failure, Test};
-use garboard_integration_tests::place::{self, Place};
+use garboard_integration_tests::place::{self, Driver, Place};
 use garboard_integration_tests::runtime::Runtime;
 use garboard_integration_tests::tracer::{self, Plan, Scope, Strike};
-use garboard_integration_tests::{cgroups, processes, runner};
+use garboard_integration_tests::{cgroups, guest, processes, runner};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -82,6 +83,10 @@ fn all(args: &[String]) -> Result<u8, Failure> {
     if !program.is_file() {
         return Err(Failure::new(format!("no runtime at {}", program.display())));
     }
+    if place.as_deref() == Some("vm") && !place::in_guest() {
+        let status = guest::program(&program, "stepper", args)?;
+        return Ok(u8::try_from(status).unwrap_or(2));
+    }
     println!(
         "striking {} at every {every}. system call",
         program.display()
@@ -89,10 +94,9 @@ fn all(args: &[String]) -> Result<u8, Failure> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let mut queue = rounds::lines().into_iter().filter(|line| {
         let name = line.name();
-        place
-            .as_ref()
-            .is_none_or(|place| name.starts_with(place.as_str()))
-            && words.iter().all(|word| name.contains(word.as_str()))
+        place.as_ref().map_or(!line.place.is_guest(), |place| {
+            name.starts_with(place.as_str())
+        }) && words.iter().all(|word| name.contains(word.as_str()))
     });
     let logs = std::env::temp_dir().join(format!("garboard-test-steps-{}", std::process::id()));
     std::fs::create_dir(&logs)?;
@@ -171,7 +175,7 @@ fn line(args: &[String]) -> Result<u8, Failure> {
     let token = format!("garboard-test-step-{}", std::process::id());
     let dir: PathBuf = std::env::temp_dir().join(&token);
     std::fs::create_dir(&dir)?;
-    let place = if place::has_v1() {
+    let place = if place::has_v1() || line.place.is_guest() {
         line.place
     } else {
         Place::Native
@@ -192,7 +196,10 @@ fn struck(
     token: &str,
     every: u64,
 ) -> Result<u8, Failure> {
-    let runtime = Runtime::new(&runner::runtime_program()?, dir);
+    let mut runtime = Runtime::new(&runner::runtime_program()?, dir);
+    if place.is_guest() {
+        runtime.driver = Driver::Systemd;
+    }
     std::fs::create_dir_all(&runtime.root)?;
     let test = Test::new(runtime, place, dir, token);
     let since = std::time::Instant::now();

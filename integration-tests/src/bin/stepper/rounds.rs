@@ -7,7 +7,7 @@ use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Failure, Test};
 use garboard_integration_tests::container::{Container, wait_until};
 use garboard_integration_tests::leaks::Snapshot;
-use garboard_integration_tests::place::Place;
+use garboard_integration_tests::place::{Place, patience};
 use garboard_integration_tests::processes;
 use garboard_integration_tests::tracer::Ended;
 
@@ -70,6 +70,24 @@ pub fn lines() -> Vec<Line> {
                     strike,
                 }));
             }
+        }
+    }
+    for (verb, scopes) in [
+        ("create", &["command", "stage"][..]),
+        ("start", &["command", "stage"]),
+        ("run", &["command"]),
+        ("exec", &["command", "stage"]),
+        ("delete", &["command"]),
+        ("limits", &["command", "stage"]),
+        ("update", &["command"]),
+    ] {
+        for scope in scopes {
+            all.extend((0..STRIKES.len()).map(|strike| Line {
+                place: Place::Vm,
+                verb,
+                scope,
+                strike,
+            }));
         }
     }
     let filtered = filters::DOCKERS.map(|verb| (Place::V2, verb));
@@ -282,7 +300,7 @@ pub fn traced(
         .args(traced.get_args())
         .stdin(Stdio::null());
     let mut running = test.runtime.spawn(command)?;
-    let until = Instant::now() + DEADLINE;
+    let until = Instant::now() + patience(DEADLINE);
     let mut hung = false;
     while running.child.try_wait()?.is_none() {
         if Instant::now() > until {
@@ -315,7 +333,7 @@ pub fn settle(
     c: &Container<'_>,
     before: &Snapshot,
 ) -> Result<Vec<String>, Failure> {
-    let until = Instant::now() + Duration::from_secs(1);
+    let until = Instant::now() + patience(Duration::from_secs(1));
     if line.command() == "exec" {
         return settle_exec(c, until);
     }

@@ -8,6 +8,7 @@ use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
 use garboard_integration_tests::cases;
 use garboard_integration_tests::place::{Driver, Place};
+use garboard_integration_tests::{cgroups, processes, runner};
 use serde_json::json;
 
 pub fn cases() -> Vec<Case> {
@@ -20,7 +21,7 @@ pub fn cases() -> Vec<Case> {
         wrong_paths_and_annotations_are_told_with_their_pointer,
         a_bus_that_is_dead_or_mute_is_an_error,
         without_systemd_there_is_a_hint,
-        many_lives_leave_no_unit,
+        many_lives_leave_nothing,
     ]
 }
 
@@ -269,27 +270,46 @@ fn without_systemd_there_is_a_hint(t: &Test) -> Done {
     Ok(())
 }
 
-fn many_lives_leave_no_unit(t: &Test) -> Done {
+/// What a life that leaves something would make more of: cgroups, units, and connections of systemd's and of its bus.
+fn held(t: &Test) -> Result<[(&'static str, usize); 4], Failure> {
+    let units = systemctl(t, &["list-units", "--all", "--plain", "--no-legend"])?;
+    let mut descriptors = [0, 0];
+    for one in processes::all() {
+        let which = match one.comm.as_str() {
+            "systemd" => 0,
+            "dbus-daemon" => 1,
+            _ => continue,
+        };
+        // An ordinary user sees those of the own systemd and bus, which are the ones asked.
+        let listed = std::fs::read_dir(format!("/proc/{}/fd", one.pid));
+        descriptors[which] += listed.map_or(0, Iterator::count);
+    }
+    Ok([
+        ("cgroups", cgroups::named("")?.len()),
+        ("units", units.lines().count()),
+        ("descriptors of systemd", descriptors[0]),
+        ("descriptors of the bus", descriptors[1]),
+    ])
+}
+
+fn many_lives_leave_nothing(t: &Test) -> Done {
     needs_systemd(t)?;
-    // A thousand by hand (GARBOARD_TEST_LIVES=1000); a few in every run.
-    let lives = std::env::var("GARBOARD_TEST_LIVES")
-        .ok()
-        .and_then(|text| text.parse().ok());
+    // What cases beside this one, and systemd's own services, may have more of meanwhile.
+    const BESIDE: usize = 12;
+    let lives = runner::lives().unwrap_or(30);
     let c = t.container(&Bundle::args(["true"]))?;
-    for _ in 0..lives.unwrap_or(20) {
+    let before = held(t)?;
+    for _ in 0..lives {
         c.create()?;
         c.delete()?.success()?;
     }
-    let units = systemctl(
-        t,
-        &[
-            "list-units",
-            "--all",
-            "--plain",
-            "--no-legend",
-            "garboard-*",
-        ],
-    )?;
+    let after = held(t)?;
+    for ((what, before), (_, after)) in before.iter().zip(after) {
+        print!("{what} {before} to {after}, ");
+        assert!(after <= before + BESIDE, "{what}: {before} to {after}");
+    }
+    println!("after {lives} lives");
+    let units = systemctl(t, &["list-units", "--all", "--plain", "--no-legend"])?;
     assert!(!units.contains(&c.id), "{units}");
     Ok(())
 }
