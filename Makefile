@@ -74,7 +74,7 @@ vm: build tools
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place vm $(VM_PART)
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place user $(VM_USER_PART)
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place vm --place user --driver systemd systemd::
-	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/stepper --place vm --every 401
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/stepper --place vm --every 201 create
 
 vm-all: build tools
 	GARBOARD_TEST_ALL=1 GARBOARD_TEST_LIVES=1000 GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite $(VM)
