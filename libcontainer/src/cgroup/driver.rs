@@ -1,8 +1,9 @@
-//! What differs between the ways to have a cgroup: files of cgroup2, files of v1 hierarchies, and a unit of systemd's.
+//! What differs between the layouts of a cgroup: files of cgroup2, and files of v1 hierarchies.
 //!
-//! A [`Driver`] is given the container's directories and does one thing to all of them. The file drivers hold nothing; that of systemd
-//! holds the unit, and leaves to a file driver whatever systemd has no part in. Which driver a container has is decided when it is
-//! created and stands in its record ([`super::CgroupDriver`]): later commands need no flag.
+//! A [`Driver`] is given the container's directories and does one thing to all of them; it holds nothing. systemd is no third one: it
+//! makes the directories as a unit, and is told of limits and devices first ([`super::systemd`]); whatever it has no part in is done by
+//! these two in the directories that it made. Who manages a container's cgroup is decided when it is created and stands in its record
+//! ([`crate::state::CgroupDriver`]): later commands need no flag.
 
 use std::fmt;
 use std::time::Instant;

@@ -115,11 +115,17 @@ pub(super) fn user(draft: &mut Draft<'_>) {
 
 /// Ambient capabilities are among those that the user change clears: set last, with the rest.
 pub(super) fn capabilities(draft: &mut Draft<'_>) {
+    let kept = super::seccomp::kept(draft);
+    set_capabilities(draft, kept);
+}
+
+/// The process's own sets, and `kept` permitted besides.
+pub(super) fn set_capabilities(draft: &mut Draft<'_>, kept: u64) {
     let (capabilities, at) = draft.choose("capabilities", |process| process.capabilities);
     let sets = capabilities.unwrap_or_default();
     let step = Step::Capabilities {
         effective: sets.effective,
-        permitted: super::seccomp::kept(draft, sets.permitted),
+        permitted: sets.permitted | kept,
         inheritable: sets.inheritable,
         ambient: sets.ambient,
     };

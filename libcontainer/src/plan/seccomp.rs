@@ -4,7 +4,7 @@ use stage::step::Step;
 
 use super::create::Create;
 use super::draft::Draft;
-use super::{PlannedFilter, Start};
+use super::{PlannedFilter, Start, identity};
 use crate::config::{self, Namespace};
 use crate::error::Pointer;
 
@@ -77,17 +77,7 @@ pub(super) fn waits_among_strangers(c: &Create<'_>) -> bool {
 pub(super) fn load_before_strangers(c: &mut Create<'_>) {
     if waits_among_strangers(c) {
         load(&mut c.draft);
-        let (capabilities, at) = c
-            .draft
-            .choose("capabilities", |process| process.capabilities);
-        let sets = capabilities.unwrap_or_default();
-        let step = Step::Capabilities {
-            effective: sets.effective,
-            permitted: sets.permitted,
-            inheritable: sets.inheritable,
-            ambient: sets.ambient,
-        };
-        c.draft.push(&at, step);
+        identity::set_capabilities(&mut c.draft, 0);
     }
 }
 
@@ -98,13 +88,9 @@ pub(super) fn keeps_admin(draft: &Draft<'_>) -> bool {
     draft.plan.filter.is_some() && !draft.process.no_new_privileges
 }
 
-/// `permitted` with what the load will need.
-pub(super) fn kept(draft: &Draft<'_>, permitted: u64) -> u64 {
-    if keeps_admin(draft) {
-        permitted | SYS_ADMIN
-    } else {
-        permitted
-    }
+/// What is permitted beyond the process's own sets until the load.
+pub(super) fn kept(draft: &Draft<'_>) -> u64 {
+    if keeps_admin(draft) { SYS_ADMIN } else { 0 }
 }
 
 /// The sets for the load: effective, permitted, inheritable.

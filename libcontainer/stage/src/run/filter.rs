@@ -1,8 +1,9 @@
 //! The seccomp filter: taken while the parent is there, loaded as the last act.
 //!
-//! After the load the filter judges our own calls too, so there are none: what follows [`Step::Seccomp`] is execve. A filter that notifies
-//! is the exception, because its listener must be somebody's before the first call is asked about: it is loaded while the parent waits,
-//! and the calls that are left (a word from the parent, a byte from `start`) are for the agent to answer like the program's own.
+//! After the load the filter judges our own calls too, so there are none: what follows [`Step::Seccomp`] is execve, unless the plan loads it
+//! before a wait among strangers. A filter that notifies is an exception too, because its listener must be somebody's before the first call
+//! is asked about: it is loaded while the parent waits, and the calls that are left (a word from the parent, a byte from `start`) are for
+//! the agent to answer like the program's own.
 //!
 //! [`Step::Seccomp`]: crate::step::Step::Seccomp
 
