@@ -16,7 +16,7 @@ SHIM := $(RELEASE)/containerd-shim-garboard-v2
 # reach build scripts and procedural macros, which cannot be static.
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt-static
 
-.PHONY: all build demo test test-all check unit fuzz suite vm vm-all faults faults-all bench install tools packages debian deny snapshots
+.PHONY: all build demo test test-all check unit fuzz suite engines engines-all vm vm-all faults faults-all bench install tools packages debian deny snapshots
 
 all: build
 
@@ -24,7 +24,8 @@ build:
 	$(CARGO) build --locked --release --target $(TARGET) -p garboard-runtime-cli -p garboard-shim
 
 # What Debian has and a fresh machine may lack. apt is asked only if something is missing.
-PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap dbus qemu-system-x86 e2fsprogs libseccomp-dev
+PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap dbus qemu-system-x86 e2fsprogs libseccomp-dev \
+  containerd
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then echo "installing: "$$missing; apt-get update -qq && \
@@ -37,7 +38,7 @@ demo: packages build
 tools:
 	$(CARGO) build --locked --target $(TARGET) -p garboard-integration-tests
 
-test: packages check unit suite vm faults
+test: packages check unit suite engines vm faults
 
 check:
 	$(CARGO) fmt --all --check
@@ -65,6 +66,13 @@ debian: packages
 suite: build tools debian
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite
 
+# Under the engines, by both doors: the command in runc's place, and the shim. Debian's runc shows that the tests are right.
+engines: build tools
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place native --door command
+
+engines-all: build tools
+	GARBOARD_TEST_ALL=1 GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place native
+
 # In the virtual machine: systemd, cgroup v2 with every controller, AppArmor and all capabilities, as root and as a user with subordinate ids.
 # Its image is made once, in ~/.cache/garboard. `make vm` is the part that a machine without all this cannot judge.
 VM := --place vm --place user --driver cgroupfs --driver systemd
@@ -91,7 +99,7 @@ fuzz: packages
 	GARBOARD_FUZZ_SECONDS=600 GARBOARD_SECCOMP_PROFILES=6000 $(CARGO) test --locked --target $(TARGET) \
 	  -p garboard-seccomp-profiles --features libseccomp --test fuzz --test differential
 
-test-all: packages check unit fuzz suite vm-all faults-all
+test-all: packages check unit fuzz suite engines-all vm-all faults-all
 	GARBOARD_TEST_RUNTIME=/usr/sbin/runc $(DEBUG)/suite
 
 # What the files in snapshots/ hold, written anew from what the runtime says now: for review, not for CI.

@@ -69,11 +69,16 @@ pub fn run(options: &Options, places: &[Place], counts: &mut Counts) -> Done {
 }
 
 fn run_at(machine: &Machine, options: &Options, place: Place, counts: &mut Counts) -> Done {
-    let mut command = vec![machine::in_lab("suite")];
+    let own = std::env::current_exe()?;
+    let name = own.file_name().unwrap_or_default().to_string_lossy();
+    let mut command = vec![machine::in_lab(&name)];
     command.extend(["--place".to_owned(), place.to_string()]);
     command.extend(["--jobs".to_owned(), options.jobs.to_string()]);
     for driver in &options.drivers {
         command.extend(["--driver".to_owned(), driver.name().to_owned()]);
+    }
+    for door in &options.doors {
+        command.extend(["--door".to_owned(), door.clone()]);
     }
     command.extend(options.filters.iter().cloned());
     let environment = PASSED_ON

@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod case;
 pub mod cgroups;
 pub mod container;
+pub mod engine;
 pub mod guest;
 pub mod hung;
 pub mod leaks;

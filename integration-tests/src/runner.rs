@@ -22,6 +22,8 @@ const SKIPPED: i32 = 77;
 pub struct Options {
     /// Words of which a case's name must hold one; none means all.
     pub filters: Vec<String>,
+    /// Doors by one of which a case must go in, as the first part of its name says; none means all.
+    pub doors: Vec<String>,
     /// The places to run at.
     pub places: Vec<Place>,
     /// The drivers to run with; the cgroupfs one is the only one outside a place with systemd.
@@ -37,11 +39,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the arguments: `[--place native|v2|vm|user]... [--driver cgroupfs|systemd]... [--list] [--jobs N] [WORD]...`.
+    /// Reads the arguments: `[--place native|v2|vm|user]... [--driver cgroupfs|systemd]... [--door NAME]... [--list] [--jobs N] [WORD]...`.
     pub fn parse() -> Result<Options, Failure> {
         let mut args = std::env::args().skip(1);
         let mut options = Options {
             filters: Vec::new(),
+            doors: Vec::new(),
             places: Vec::new(),
             drivers: Vec::new(),
             program: runtime_program()?,
@@ -69,6 +72,7 @@ impl Options {
                             .ok_or_else(|| Failure::new(format!("no driver {name}")))?,
                     );
                 }
+                "--door" => options.doors.push(value()?),
                 "--list" => options.list = true,
                 "--jobs" => options.jobs = value()?.parse()?,
                 "--child" => options.child = Some((value()?, PathBuf::from(value()?), value()?)),
@@ -82,6 +86,14 @@ impl Options {
             options.drivers.push(Driver::Cgroupfs);
         }
         Ok(options)
+    }
+
+    fn chooses(&self, name: &str) -> bool {
+        let any = |words: &[String], fits: &dyn Fn(&str) -> bool| {
+            words.is_empty() || words.iter().any(|word| fits(word))
+        };
+        let door = name.split("::").next().unwrap_or("");
+        any(&self.doors, &|word| door == word) && any(&self.filters, &|word| name.contains(word))
     }
 }
 
@@ -124,13 +136,7 @@ fn run(options: &Options, cases: Vec<Case>) -> Result<i32, Failure> {
     }
     let chosen: Vec<Case> = cases
         .into_iter()
-        .filter(|case| {
-            options.filters.is_empty()
-                || options
-                    .filters
-                    .iter()
-                    .any(|word| case.name.contains(word.as_str()))
-        })
+        .filter(|case| options.chooses(&case.name))
         .collect();
     if options.list {
         chosen.iter().for_each(|case| println!("{}", case.name));

@@ -258,7 +258,8 @@ impl Output {
     }
 }
 
-fn hold(pid: i32, held: bool) {
+/// Says that somebody else waits for this child, or no longer does.
+pub(crate) fn hold(pid: i32, held: bool) {
     let mut set = HELD
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);

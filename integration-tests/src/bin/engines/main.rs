@@ -1,0 +1,12 @@
+//! The engines' suite: `engines [--door command|shim|runc]... [--place native|v2|vm]... [--list] [--jobs N] [WORD]...`.
+//!
+//! The runtime is `$GARBOARD_TEST_RUNTIME`, or `garboard` beside this program; its shim `$GARBOARD_TEST_SHIM`, or `containerd-shim-garboard-v2` beside the
+//! runtime. Cases are grouped by engine and subject, one file each, and are named `DOOR::FILE::CASE`.
+
+mod ctr;
+
+fn main() -> std::process::ExitCode {
+    let cases = [ctr::cases()];
+    let status = garboard_integration_tests::runner::main(cases.concat());
+    std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))
+}
