@@ -6,6 +6,10 @@
 
 mod arguments;
 mod info;
+#[allow(dead_code, reason = "the daemon is not there yet")]
+mod mounts;
+#[allow(dead_code, reason = "the daemon is not there yet")]
+mod options;
 mod protobuf;
 
 use std::io::Write;
