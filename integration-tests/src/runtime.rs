@@ -202,6 +202,11 @@ impl Output {
         lossy(&self.out)
     }
 
+    /// The file that stdout was written to.
+    pub fn stdout_file(&self) -> &Path {
+        &self.out
+    }
+
     /// What is in stderr now.
     pub fn stderr(&self) -> String {
         lossy(&self.err)
@@ -272,7 +277,7 @@ pub(crate) fn hold(pid: i32, held: bool) {
 
 /// Takes the status of the orphans that came to this process, as a shim does: init of a pid namespace does not end before what was
 /// exec'ed into it has been waited for.
-fn reap_orphans() {
+pub(crate) fn reap_orphans() {
     let held = HELD
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -24,7 +24,8 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// A containerd of a case's own.
 #[derive(Debug)]
 pub struct Containerd<'e> {
-    engine: &'e Engine<'e>,
+    /// Where it runs.
+    pub engine: &'e Engine<'e>,
     daemon: Daemon,
 }
 
@@ -48,8 +49,9 @@ impl<'e> Containerd<'e> {
         let dir = engine.test.scratch("containerd")?;
         let file = dir.join("config.toml");
         std::fs::write(&file, config)?;
-        for socket in ["containerd.sock", "containerd.sock.ttrpc"] {
-            engine.may_stay(&format!("containerd/{socket}"));
+        // The fifos are ctr's, which forgets those of a process that it does not wait for.
+        for own in ["containerd.sock", "containerd.sock.ttrpc", "fifo"] {
+            engine.may_stay(&format!("containerd/{own}"));
         }
         let mut command = engine.command("containerd")?;
         command.arg("--config").arg(file);
@@ -136,12 +138,22 @@ impl<'e> Containerd<'e> {
         }
     }
 
+    /// The word that all names of this case bear, which is the namespace too.
+    pub fn token(&self) -> String {
+        self.engine.test.token.clone()
+    }
+
     /// The directory of a task: bundle, log, address.
     pub fn bundle(&self, id: &str) -> PathBuf {
         Path::new("/run/containerd/io.containerd.runtime.v2.task")
             .join(&self.engine.test.token)
             .join(id)
     }
+}
+
+/// The value of `--mount` that shows a directory of the machine at `/host`.
+pub fn bind_at_host(dir: &Path) -> String {
+    format!("type=bind,src={},dst=/host,options=rbind:rw", dir.display())
 }
 
 fn log(engine: &Engine<'_>) -> PathBuf {

@@ -6,7 +6,9 @@
 
 pub mod containerd;
 pub mod daemon;
+pub mod events;
 pub mod image;
+pub mod task;
 
 use std::cell::RefCell;
 use std::fmt;

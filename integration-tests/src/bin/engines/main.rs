@@ -4,9 +4,19 @@
 //! runtime. Cases are grouped by engine and subject, one file each, and are named `DOOR::FILE::CASE`.
 
 mod ctr;
+mod ctr_events;
+mod ctr_exec;
+mod ctr_io;
+mod ctr_survival;
 
 fn main() -> std::process::ExitCode {
-    let cases = [ctr::cases()];
+    let cases = [
+        ctr::cases(),
+        ctr_exec::cases(),
+        ctr_io::cases(),
+        ctr_events::cases(),
+        ctr_survival::cases(),
+    ];
     let status = garboard_integration_tests::runner::main(cases.concat());
     std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))
 }
