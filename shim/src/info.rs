@@ -1,25 +1,48 @@
-//! The reply to `-info`: containerd's `RuntimeInfo` (api/types/introspection.proto). The options that containerd writes to stdin are not
-//! read: none has an effect here.
+//! The reply to `-info`: containerd's `RuntimeInfo` (api/types/introspection.proto).
+//!
+//! containerd writes the runtime options to stdin; the reply repeats them, as that of its own shim does, and nothing in it depends on
+//! them. There are no annotations: the one that containerd reads lists the mounts that its mount manager is to leave to the shim, and
+//! those of no kind are.
 
+use std::io::Read;
+
+use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
 use libcontainer::Error;
-
-use crate::protobuf::Message;
+use protobuf::well_known_types::any::Any;
+use protobuf::{Message, MessageField};
 
 const NAME: &str = "io.containerd.garboard.v2";
 /// Under this URL containerd expects the OCI features document as JSON (typeurl's name for the Go type).
 const FEATURES: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
+/// As much of stdin as containerd's own shim reads.
+const LONGEST: u64 = 10 << 20;
 
-/// The message: 1 name, 2 version (1 version, 2 revision), 4 features (an Any: 1 type URL, 2 value).
+/// The message. What stands on stdin is read to its end, so that its writer is not told that nobody wanted it.
 pub fn runtime_info() -> Result<Vec<u8>, Error> {
-    let version = Message::default()
-        .field(1, env!("CARGO_PKG_VERSION"))
-        .field(2, env!("GARBOARD_COMMIT"));
-    let features = Message::default()
-        .field(1, FEATURES)
-        .field(2, libcontainer::features()?);
-    Ok(Message::default()
-        .field(1, NAME)
-        .field(2, version)
-        .field(4, features)
-        .into_bytes())
+    let mut input = Vec::new();
+    // What cannot be read or understood has no place in the reply, and no part in it.
+    let _ = std::io::stdin()
+        .lock()
+        .take(LONGEST)
+        .read_to_end(&mut input);
+    let options = Any::parse_from_bytes(&input).ok();
+    let options = options.filter(|any| !any.type_url.is_empty());
+    let info = RuntimeInfo {
+        name: NAME.to_owned(),
+        version: MessageField::some(RuntimeVersion {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: env!("GARBOARD_COMMIT").to_owned(),
+            ..RuntimeVersion::new()
+        }),
+        options: options.into(),
+        features: MessageField::some(Any {
+            type_url: FEATURES.to_owned(),
+            value: libcontainer::features()?.into(),
+            ..Any::new()
+        }),
+        ..RuntimeInfo::new()
+    };
+    Ok(info
+        .write_to_bytes()
+        .expect("a message without required fields encodes"))
 }

@@ -1,16 +1,21 @@
 //! `containerd-shim-garboard-v2`, the program that containerd looks for when a runtime is called `io.containerd.garboard.v2`.
 //!
-//! It says what it is: `-v` for people, `-info` for containerd (`ctr` and `nerdctl` show it). It starts no container: every other call is
-//! refused with one line, which containerd passes on to the user, since it reads stdout and stderr of a shim together.
+//! containerd calls it by a word: `start` makes sure that a shim serves a container's group, `delete` removes what a dead one has left.
+//! `-info` and `-v` say what it is. Replies go to stdout as they are; an error is one line on stderr, which containerd passes on to
+//! the user.
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod delete;
 mod info;
+#[allow(dead_code, reason = "the daemon is not there yet")]
+mod log;
 #[allow(dead_code, reason = "the daemon is not there yet")]
 mod mounts;
 #[allow(dead_code, reason = "the daemon is not there yet")]
 mod options;
-mod protobuf;
+mod socket;
+mod start;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,7 +31,13 @@ fn main() -> ExitCode {
         Ok(Action::Info) => info::runtime_info()
             .map_err(|error| error.to_string())
             .and_then(|info| print(&info)),
-        Ok(Action::Task) => Err(
+        Ok(Action::Start(task)) => start::run(&task).map_err(|error| error.to_string()),
+        Ok(Action::Delete(task)) => {
+            let deleted = delete::run(&task);
+            deleted.warnings.iter().for_each(|warning| say(warning));
+            print(&deleted.reply)
+        }
+        Ok(Action::Serve(_)) => Err(
             "this version of garboard cannot be used as a containerd shim yet; use the garboard command as runc-binary"
                 .to_owned(),
         ),
@@ -35,11 +46,17 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            // Nobody is left to tell that this failed.
-            let _ = writeln!(std::io::stderr(), "{PROGRAM}: {why}");
+            say(&why);
             ExitCode::FAILURE
         }
     }
+}
+
+/// One line, whatever the text: containerd prints it as it is.
+fn say(what: &str) {
+    let line = format!("{PROGRAM}: {}\n", what.replace('\n', "; "));
+    // Nobody is left to tell that this failed.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// The shape of containerd's own shim.

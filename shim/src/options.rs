@@ -90,11 +90,9 @@ impl Options {
         let said = match any {
             None => oci::Options::new(),
             Some(any) if any.type_url.is_empty() => oci::Options::new(),
-            Some(any) => match any.type_url.rsplit('/').next() {
-                Some(RUNC) => oci::Options::parse_from_bytes(&any.value)?,
-                Some(name) if name.strip_prefix("cri.").unwrap_or(name) == GENERAL => {
-                    General::parse(&any.value)?.read()?
-                }
+            Some(any) => match type_of(any) {
+                RUNC => oci::Options::parse_from_bytes(&any.value)?,
+                GENERAL => General::parse(&any.value)?.read()?,
                 _ => return Err(Error::Type(any.type_url.clone())),
             },
         };
@@ -168,6 +166,16 @@ impl Options {
             Ok(file) => Ok(Some(serde_json::from_reader(std::fs::File::from(file))?)),
         }
     }
+}
+
+/// Whether a message is one of the two.
+pub fn are_options(any: &Any) -> bool {
+    matches!(type_of(any), RUNC | GENERAL)
+}
+
+fn type_of(any: &Any) -> &str {
+    let name = any.type_url.rsplit('/').next().unwrap_or_default();
+    name.strip_prefix("cri.").unwrap_or(name)
 }
 
 fn open_bundle(bundle: &Path) -> Result<rustix::fd::OwnedFd, Errno> {

@@ -1,64 +1,66 @@
-//! The program as containerd calls it. The decoder here is this file's own: it does not share a mistake with the encoder.
+//! The program as containerd calls it, against a real kernel: what it prints, what it leaves, what it inherits to the process behind it.
 
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use containerd_shim_protos::api::DeleteResponse;
+use containerd_shim_protos::types::introspection::RuntimeInfo;
+use protobuf::Message;
+use protobuf::well_known_types::any::Any;
+
+const SHIM: &str = env!("CARGO_BIN_EXE_containerd-shim-garboard-v2");
+
 fn shim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_containerd-shim-garboard-v2"))
+    Command::new(SHIM)
         .args(arguments)
         .stdin(Stdio::null())
         .output()
         .expect("the shim runs")
 }
 
-/// The fields of a message that has only length-delimited ones: (number, bytes).
-fn fields(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut fields = Vec::new();
-    while let [tag, rest @ ..] = bytes {
-        assert_eq!(tag & 7, 2, "length-delimited");
-        let end = rest
-            .iter()
-            .position(|byte| byte & 0x80 == 0)
-            .expect("end of the length");
-        let length = rest[..=end]
-            .iter()
-            .rev()
-            .fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
-        let (value, after) = rest[end + 1..].split_at(length);
-        fields.push((tag >> 3, value.to_vec()));
-        bytes = after;
-    }
-    fields
-}
-
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("text")
 }
 
-#[test]
-fn info_is_a_runtime_info_with_the_features_document() {
-    let output = shim(&["-info"]);
+fn info(stdin: &[u8]) -> RuntimeInfo {
+    let bundle = Bundle::new("info");
+    std::fs::write(bundle.0.join("stdin"), stdin).expect("write");
+    let output = Command::new(SHIM)
+        .arg("-info")
+        .stdin(std::fs::File::open(bundle.0.join("stdin")).expect("open"))
+        .output()
+        .expect("the shim runs");
     assert!(output.status.success());
     assert_eq!(text(&output.stderr), "");
-    let info = fields(&output.stdout);
-    let numbers: Vec<u8> = info.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, [1, 2, 4]);
-    assert_eq!(text(&info[0].1), "io.containerd.garboard.v2");
-    let version = fields(&info[1].1);
-    assert_eq!(version[0], (1, env!("CARGO_PKG_VERSION").into()));
-    assert_eq!(version[1].0, 2);
-    assert!(!version[1].1.is_empty());
-    let features = fields(&info[2].1);
+    RuntimeInfo::parse_from_bytes(&output.stdout).expect("a RuntimeInfo")
+}
+
+#[test]
+fn info_is_a_runtime_info_with_the_features_document() {
+    let said = info(b"");
+    assert_eq!(said.name, "io.containerd.garboard.v2");
+    assert_eq!(said.version.version, env!("CARGO_PKG_VERSION"));
+    assert!(!said.version.revision.is_empty());
     assert_eq!(
-        (features[0].0, text(&features[0].1)),
-        (
-            1,
-            "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
-        )
+        said.features.type_url,
+        "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
     );
-    assert_eq!(features[1].0, 2);
-    let document: serde_json::Value = serde_json::from_slice(&features[1].1).expect("JSON");
+    let document: serde_json::Value = serde_json::from_slice(&said.features.value).expect("JSON");
     assert_eq!(document["ociVersionMin"], "1.0.0");
     assert_eq!(document["linux"]["cgroup"]["v2"], true);
+    assert!(said.options.is_none() && said.annotations.is_empty());
+}
+
+#[test]
+fn info_repeats_the_options_and_bears_nonsense() {
+    let options = Any {
+        type_url: "containerd.runc.v1.Options".to_owned(),
+        value: vec![0x48, 1],
+        ..Any::new()
+    };
+    let bytes = options.write_to_bytes().expect("encodes");
+    assert_eq!(info(&bytes).options.as_ref(), Some(&options));
+    assert!(info(b"\xff\xff").options.is_none());
 }
 
 #[test]
@@ -72,26 +74,81 @@ fn version_is_for_people() {
 }
 
 #[test]
-fn a_task_is_refused_with_one_line() {
-    let flags = [
-        "-namespace",
-        "default",
-        "-address",
-        "/no/such.sock",
-        "-id",
-        "c1",
-    ];
-    for word in ["start", "delete"] {
-        let output = shim(&[&flags[..], &[word]].concat());
+fn what_is_wrong_is_one_line_on_stderr() {
+    for (arguments, said) in [
+        (&["-nonsense"][..], "not defined: -nonsense"),
+        (&["-id", "c1", "start"], "namespace cannot be empty"),
+        (&["-id", "c1", "-namespace", "n", "restart"], "unknown word"),
+    ] {
+        let output = shim(arguments);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(text(&output.stdout), "");
-        assert_eq!(
-            text(&output.stderr),
-            "containerd-shim-garboard-v2: this version of garboard cannot be used as a containerd shim yet; use the garboard command as \
-             runc-binary\n"
-        );
+        let stderr = text(&output.stderr);
+        assert!(stderr.starts_with("containerd-shim-garboard-v2: "));
+        assert!(stderr.contains(said), "{stderr}");
+        assert_eq!(stderr.matches('\n').count(), 1);
     }
-    let output = shim(&["-nonsense"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("not defined: -nonsense"));
+}
+
+/// A bundle's directory, and what containerd calls in it.
+struct Bundle(PathBuf);
+
+impl Bundle {
+    fn new(name: &str) -> Bundle {
+        let name = format!("garboard-test-call-{name}-{}", std::process::id());
+        let bundle = Bundle(std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&bundle.0).expect("bundle");
+        bundle
+    }
+
+    fn call(&self, word: &str) -> Command {
+        let mut command = Command::new(SHIM);
+        command
+            .args(["-namespace", "garboard-test", "-address", "/no/such.sock"])
+            .args(["-publish-binary", "/bin/false", "-id", "c1", word])
+            .current_dir(&self.0)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn delete(&self) -> (DeleteResponse, String) {
+        let output = self.call("delete").output().expect("the shim runs");
+        assert!(output.status.success());
+        let reply = DeleteResponse::parse_from_bytes(&output.stdout).expect("a DeleteResponse");
+        (reply, text(&output.stderr).to_owned())
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // the assertion that failed is what matters
+    }
+}
+
+#[test]
+fn a_container_that_never_was_is_deleted() {
+    let bundle = Bundle::new("delete");
+    for _ in 0..2 {
+        let (reply, warnings) = bundle.delete();
+        assert_eq!((reply.pid, reply.exit_status), (0, 137));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let ago = now.expect("after 1970").as_secs() as i64 - reply.exited_at.seconds;
+        assert!((0..60).contains(&ago), "{ago}");
+        assert_eq!(warnings, "");
+    }
+    // A part that cannot be done is told, and the rest is done.
+    std::fs::write(bundle.0.join("options.json"), "{").expect("write");
+    let (reply, warnings) = bundle.delete();
+    assert_eq!(reply.exit_status, 137);
+    assert!(warnings.contains("options.json"), "{warnings}");
+    assert_eq!(warnings.matches('\n').count(), 1);
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing() {
+    let bundle = Bundle::new("start");
+    let output = bundle.call("start").output().expect("the shim runs");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    assert!(text(&output.stderr).contains("config.json"));
+    assert_eq!(std::fs::read_dir(&bundle.0).expect("bundle").count(), 0);
 }
