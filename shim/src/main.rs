@@ -14,8 +14,15 @@ mod log;
 mod mounts;
 #[allow(dead_code, reason = "the daemon is not there yet")]
 mod options;
+#[cfg_attr(not(test), allow(dead_code, reason = "the daemon is not there yet"))]
+mod publisher;
 mod socket;
 mod start;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, unused_imports, reason = "the daemon is not there yet")
+)]
+mod wire;
 
 use std::io::Write;
 use std::process::ExitCode;
