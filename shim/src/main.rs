@@ -18,6 +18,8 @@ mod options;
 mod publisher;
 mod socket;
 mod start;
+#[allow(dead_code, unused_imports, reason = "the daemon is not there yet")]
+mod stdio;
 #[cfg_attr(
     not(test),
     allow(dead_code, unused_imports, reason = "the daemon is not there yet")
@@ -33,6 +35,13 @@ use arguments::Action;
 const PROGRAM: &str = "containerd-shim-garboard-v2";
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments
+        .next()
+        .is_some_and(|word| word == stdio::LOGGER_WORD)
+    {
+        return stdio::become_logger(arguments);
+    }
     let done = match arguments::parse(std::env::args_os().skip(1)) {
         Ok(Action::Version) => print(version().as_bytes()),
         Ok(Action::Info) => info::runtime_info()

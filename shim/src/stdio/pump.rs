@@ -1,0 +1,225 @@
+//! One direction of one stream, copied a step at a time by whoever owns the event loop.
+//!
+//! Guarantees: [`Pump::advance`] never waits and never fails; bytes keep their order and none is lost while both ends live; the next
+//! reader of a fifo goes on where the last one stopped. From a pipe to a pipe nothing is copied at all: splice(2) moves the pages. There
+//! is a buffer only for what a terminal gave and its reader did not take yet.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
+
+/// So much a call, so that one loud container does not keep the loop from the others.
+const STEP: usize = 1 << 20;
+/// A terminal gives at most this much at once (`N_TTY_BUF_SIZE`).
+const CHUNK: usize = 4096;
+
+/// Which way the bytes go, seen from the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the process: nobody waits for it when the process has ended.
+    Input,
+    /// From the process: its exit is complete when this is done.
+    Output,
+}
+
+/// What a pump waits for. It holds for level- and edge-triggered epoll: the end named has answered EAGAIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing: call again when others had their turn.
+    More,
+    /// Call again when `source()` is readable or hung up.
+    Source,
+    /// Call again when `sink()` is writable or in error.
+    Sink,
+    /// Nothing will come any more. Drop the pump: its reader sees the end of the file then.
+    Done,
+}
+
+/// Both ends of a stream, open until it is dropped. An end may share its open file description with another descriptor (a terminal's
+/// ends do), so what was registered with epoll has to be taken out of it by hand before.
+#[derive(Debug)]
+pub struct Pump {
+    source: OwnedFd,
+    /// None: another thread has it, or there is none.
+    sink: Option<OwnedFd>,
+    direction: Direction,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// Both ends are pipes.
+    Splice,
+    /// At least one is a terminal. What was read and is not written yet.
+    Copy(Vec<u8>),
+    /// There is no sink, or it is gone: a container does not stop because its log did.
+    Discard,
+}
+
+impl Pump {
+    /// Both ends are pipes or fifos.
+    pub(super) fn splice(source: OwnedFd, sink: OwnedFd, direction: Direction) -> Pump {
+        Pump {
+            source,
+            sink: Some(sink),
+            direction,
+            work: Work::Splice,
+        }
+    }
+
+    /// Both ends are non-blocking.
+    pub(super) fn copy(source: OwnedFd, sink: OwnedFd, direction: Direction) -> Pump {
+        Pump {
+            source,
+            sink: Some(sink),
+            direction,
+            work: Work::Copy(Vec::new()),
+        }
+    }
+
+    /// Something else copies: `done` gives nothing and ends when it has, and is closed to stop it.
+    pub(super) fn elsewhere(done: OwnedFd) -> Pump {
+        Pump::discard(done)
+    }
+
+    /// Reads and forgets `source`, which is non-blocking.
+    pub(super) fn discard(source: OwnedFd) -> Pump {
+        Pump {
+            source,
+            sink: None,
+            direction: Direction::Output,
+            work: Work::Discard,
+        }
+    }
+
+    pub fn source(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+
+    /// The end to watch after [`Progress::Sink`].
+    pub fn sink(&self) -> BorrowedFd<'_> {
+        self.sink.as_ref().unwrap_or(&self.source).as_fd()
+    }
+
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Copies what can be copied now, about a megabyte at most.
+    pub fn advance(&mut self) -> Progress {
+        let source = self.source.as_fd();
+        let Some(sink) = &self.sink else {
+            return drain(source);
+        };
+        let progress = match &mut self.work {
+            Work::Splice => move_pages(source, sink.as_fd()),
+            Work::Copy(left) => copy(source, sink.as_fd(), left),
+            Work::Discard => Ok(drain(source)),
+        };
+        match (progress, self.direction) {
+            (Ok(progress), _) => progress,
+            (Err(SinkGone), Direction::Input) => Progress::Done,
+            (Err(SinkGone), Direction::Output) => {
+                self.work = Work::Discard;
+                Progress::More
+            }
+        }
+    }
+}
+
+/// The sink takes nothing any more: its last reader closed it.
+struct SinkGone;
+
+fn move_pages(source: BorrowedFd<'_>, sink: BorrowedFd<'_>) -> Result<Progress, SinkGone> {
+    let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+    let mut moved = 0;
+    while moved < STEP {
+        match splice(source, None, sink, None, STEP - moved, flags) {
+            Ok(0) => return Ok(Progress::Done),
+            Ok(count) => moved += count,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(who_waits(source, sink)),
+            Err(_) => return Err(SinkGone),
+        }
+    }
+    Ok(Progress::More)
+}
+
+/// splice(2) does not say which end was not ready.
+fn who_waits(source: BorrowedFd<'_>, sink: BorrowedFd<'_>) -> Progress {
+    let mut ends = [
+        PollFd::from_borrowed_fd(source, PollFlags::IN),
+        PollFd::from_borrowed_fd(sink, PollFlags::OUT),
+    ];
+    // Cannot fail with two valid descriptors; if it did, another turn would find out.
+    let _ = poll(&mut ends, Some(&Timespec::default()));
+    let [source, sink] = ends.map(|end| !end.revents().is_empty());
+    match (source, sink) {
+        (false, _) => Progress::Source,
+        (true, false) => Progress::Sink,
+        (true, true) => Progress::More,
+    }
+}
+
+fn copy(
+    source: BorrowedFd<'_>,
+    sink: BorrowedFd<'_>,
+    left: &mut Vec<u8>,
+) -> Result<Progress, SinkGone> {
+    let mut buffer = [0; CHUNK];
+    let mut copied = 0;
+    while copied < STEP {
+        if !left.is_empty() {
+            let written = write(sink, left)?;
+            left.drain(..written);
+            if !left.is_empty() {
+                return Ok(Progress::Sink);
+            }
+            // An idle terminal keeps no buffer.
+            *left = Vec::new();
+        }
+        let count = match rustix::io::read(source, &mut buffer) {
+            Ok(count) => count,
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => return Ok(Progress::Source),
+            // A terminal ends so when its last other end is closed.
+            Err(_) => 0,
+        };
+        if count == 0 {
+            return Ok(Progress::Done);
+        }
+        copied += count;
+        let written = write(sink, &buffer[..count])?;
+        left.extend_from_slice(&buffer[written..count]);
+    }
+    Ok(Progress::More)
+}
+
+/// Writes until the sink is full, and says how much that was.
+fn write(sink: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, SinkGone> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match rustix::io::write(sink, &bytes[written..]) {
+            Ok(count) => written += count,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => break,
+            Err(_) => return Err(SinkGone),
+        }
+    }
+    Ok(written)
+}
+
+fn drain(source: BorrowedFd<'_>) -> Progress {
+    let mut buffer = [0; CHUNK];
+    for _ in 0..STEP / CHUNK {
+        match rustix::io::read(source, &mut buffer) {
+            Ok(0) => return Progress::Done,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Progress::Source,
+            Err(_) => return Progress::Done,
+        }
+    }
+    Progress::More
+}

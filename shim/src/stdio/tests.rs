@@ -1,0 +1,1 @@
+//! Real fifos, files, terminals and processes. A process is a child with the descriptors of [`Opened`]; the client is the test.
