@@ -10,6 +10,8 @@ mod delete;
 mod info;
 #[allow(dead_code, reason = "the daemon is not there yet")]
 mod log;
+#[cfg_attr(not(test), allow(dead_code, reason = "the daemon is not there yet"))]
+mod metrics;
 #[allow(dead_code, reason = "the daemon is not there yet")]
 mod mounts;
 #[allow(dead_code, reason = "the daemon is not there yet")]
