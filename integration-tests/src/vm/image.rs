@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{USER, machine, qemu};
 use crate::case::{Done, Failure};
 
-/// What is installed beside Debian's required packages: first what boots, then what tests use.
+/// What is installed beside Debian's required packages: first what boots, then what tests use, then the engines.
 const PACKAGES: &[&str] = &[
     "systemd-sysv",
     "dbus",
@@ -33,7 +33,22 @@ const PACKAGES: &[&str] = &[
     "runc",
     "strace",
     "uidmap",
+    "aardvark-dns",
+    "buildah",
+    "conmon",
+    "containerd",
+    "containernetworking-plugins",
+    "docker.io",
+    "fuse-overlayfs",
+    "iptables",
+    "netavark",
+    "podman",
+    "slirp4netns",
 ];
+
+/// Units of the engines that a boot would start: the cases start them, so that the others do not wait for them.
+const ENGINE_UNITS: &str = "containerd.service docker.service docker.socket podman.service podman.socket podman-restart.service \
+    podman-auto-update.timer";
 
 /// Written after the packages are there: path and text.
 const FILES: &[(&str, &str)] = &[
@@ -158,7 +173,7 @@ pub fn cache() -> Result<PathBuf, Failure> {
     Ok(dir)
 }
 
-/// The image of this recipe. If there is none yet it is made, which takes a minute or two and wants root.
+/// The image of this recipe. If there is none yet it is made, which takes two minutes or three and wants root.
 pub fn get() -> Result<Image, Failure> {
     let cache = cache()?;
     let dir = cache.join(format!("vm-{:016x}", recipe()?));
@@ -187,7 +202,7 @@ pub fn get() -> Result<Image, Failure> {
 
 /// A number that is another one for any other recipe.
 fn recipe() -> Result<u64, Failure> {
-    let mut text = format!("1 {PACKAGES:?} {INITRD} {}", qemu::version()?);
+    let mut text = format!("1 {PACKAGES:?} {INITRD} {ENGINE_UNITS} {}", qemu::version()?);
     text.extend(
         FILES
             .iter()
@@ -217,6 +232,10 @@ fn build(dir: &Path) -> Done {
             .arg(format!("--essential-hook={INITRD}"))
             .arg(format!(
                 "--customize-hook=chroot \"$1\" useradd --create-home --shell /bin/bash --uid 1000 {USER}"
+            ))
+            .arg(format!(
+                "--customize-hook=chroot \"$1\" systemctl --quiet disable {ENGINE_UNITS} && \
+                 chroot \"$1\" systemctl --quiet --global disable podman.socket podman-restart.service podman-auto-update.timer podman.service"
             ))
             .arg("bookworm")
             .arg(&root)
