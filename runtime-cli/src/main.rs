@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), no_main)]
 #![forbid(unsafe_code)]
 
+mod apparmor;
 mod arguments;
 mod commands;
 mod completions;

@@ -6,6 +6,7 @@ use std::path::Path;
 use libcontainer::{Console, Exec, ExecFlags, ExecProcess, ExecRequest, ExitStatus};
 
 use super::Invocation;
+use crate::apparmor;
 use crate::failure::{Failure, NOT_EXECUTED};
 use crate::foreground::{self, Foreground, Process, Signals};
 use crate::streams::Streams;
@@ -110,7 +111,7 @@ impl Process for Exec {
     }
 
     fn signal(&self, number: i32) {
-        let _ = self.kill(number); // a process that has ended needs no signal
+        let _ = apparmor::send_as_unconfined(|| self.kill(number)); // a process that has ended needs no signal
     }
 
     fn wait(&self) -> Result<ExitStatus, libcontainer::Error> {

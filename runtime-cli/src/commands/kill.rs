@@ -1,6 +1,7 @@
 //! `garboard kill`.
 
 use super::Invocation;
+use crate::apparmor;
 use crate::failure::Failure;
 use crate::signals;
 use crate::table::flags;
@@ -13,8 +14,8 @@ pub fn run(invocation: &Invocation) -> Result<u8, Failure> {
     };
     let number = signals::number(signal)
         .ok_or_else(|| Failure::new(format!("unknown signal {signal:?}")))?;
-    invocation
-        .container()?
-        .kill(number, invocation.matches.is_set(&flags::ALL))?;
+    let container = invocation.container()?;
+    let all = invocation.matches.is_set(&flags::ALL);
+    apparmor::send_as_unconfined(|| container.kill(number, all))?;
     Ok(0)
 }

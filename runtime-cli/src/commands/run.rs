@@ -6,6 +6,7 @@ use std::path::Path;
 use libcontainer::{Container, CreateOptions, ExitStatus, Runtime};
 
 use super::{Invocation, launch};
+use crate::apparmor;
 use crate::failure::{FAILED, Failure};
 use crate::foreground::{self, Foreground, Process, Signals};
 use crate::streams::Streams;
@@ -148,7 +149,7 @@ impl Process for Init<'_> {
     }
 
     fn signal(&self, number: i32) {
-        let _ = self.container.kill(number, true); // a process that has ended needs no signal
+        let _ = apparmor::send_as_unconfined(|| self.container.kill(number, true)); // a process that has ended needs no signal
     }
 
     fn wait(&self) -> Result<ExitStatus, libcontainer::Error> {

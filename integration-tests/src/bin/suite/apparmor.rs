@@ -18,6 +18,7 @@ pub fn cases() -> Vec<Case> {
         exec_names_a_profile_of_its_own,
         a_profile_that_is_not_loaded_is_refused,
         without_a_profile_nothing_is_confined,
+        a_named_runtime_still_reaches_a_confined_container,
     ]
 }
 
@@ -38,6 +39,10 @@ impl Profile {
             "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n\
              file, capability, network, mount, umount, pivot_root, signal, ptrace, unix,\ndeny /tmp/denied w,\n}}\n"
         );
+        Profile::load_text(name, text)
+    }
+
+    fn load_text(name: String, text: String) -> Result<Profile, Failure> {
         let profile = Profile { name, text };
         if profile.parser("--add")? {
             Ok(profile)
@@ -126,5 +131,45 @@ fn without_a_profile_nothing_is_confined(t: &Test) -> Done {
         .container(&shell("cat /proc/self/attr/current"))?
         .run_ok()?;
     assert_eq!(out.stdout(), "unconfined\n");
+    Ok(())
+}
+
+/// Engines' profiles let signals in from `unconfined`, runc and crun; a runtime with a profile of its
+/// own, such as the package brings, is none of them.
+fn a_named_runtime_still_reaches_a_confined_container(t: &Test) -> Done {
+    t.needs(&[Need::Root, Need::AppArmor])?;
+    t.not_for_runc("the engines' profiles name runc; here nobody is named")?;
+    let program = t.dir.join("named-runtime");
+    std::fs::copy(&t.runtime.program, &program)?;
+    let name = format!("{}-runtime", t.token);
+    let text = format!(
+        "profile {name} {} flags=(unconfined) {{\n}}\n",
+        program.display()
+    );
+    let named = Profile::load_text(name, text)?;
+    let name = format!("{}-engine", t.token);
+    let text = format!(
+        "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n\
+         file, capability, network, mount, umount, pivot_root,\nsignal (receive) peer=unconfined,\nsignal peer={name},\n}}\n"
+    );
+    let engine = Profile::load_text(name, text)?;
+    let bundle = shell("trap 'exit 5' TERM; while :; do sleep 0.1; done")
+        .set("/process/apparmorProfile", json!(engine.name));
+    let c = t.container(&bundle)?;
+    c.run_detached()?;
+    let mut kill = Command::new(&program);
+    kill.args(c.command("kill", &[], &["TERM"]).get_args());
+    t.runtime.finish(kill)?.success()?;
+    c.await_status("stopped")?;
+    // In force, and so what the signal had to pass: exec, too, comes by that name.
+    let mut exec = Command::new(&program);
+    let words = ["cat", "/proc/1/attr/current"];
+    c.delete()?;
+    c.run_detached()?;
+    exec.args(c.command("exec", &[], &words).get_args());
+    let out = t.runtime.finish(exec)?.success()?;
+    assert_eq!(out.stdout(), format!("{} (enforce)\n", engine.name));
+    c.delete_force()?.success()?;
+    drop(named);
     Ok(())
 }
