@@ -16,7 +16,7 @@ SHIM := $(RELEASE)/containerd-shim-garboard-v2
 # reach build scripts and procedural macros, which cannot be static.
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS := -C target-feature=+crt-static
 
-.PHONY: all build demo test test-all check unit fuzz suite engines engines-all vm vm-all faults faults-all bench install tools packages debian deny snapshots
+.PHONY: all build demo test test-all check unit fuzz suite engines engines-all vm vm-all faults faults-all bench install deb tools packages debian deny snapshots
 
 all: build
 
@@ -114,7 +114,17 @@ install: build
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(GARBOARD) $(SHIM)
 	install -d $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	$(GARBOARD) generate man $(SHARE)/man/man8
+	install -m 0644 -t $(SHARE)/man/man8 packaging/man/containerd-shim-garboard-v2.8
 	$(GARBOARD) generate bash > $(SHARE)/bash-completion/completions/garboard
 	$(GARBOARD) generate zsh > $(SHARE)/zsh/site-functions/_garboard
 	$(GARBOARD) generate fish > $(SHARE)/fish/vendor_completions.d/garboard.fish
 	install -D -m 0644 -t $(SHARE)/garboard/seccomp seccomp-profiles/profiles/default.json seccomp-profiles/profiles/strict.json
+
+# Debian's package of it, $(DEB).
+DEB_ROOT := $(abspath $(TARGET_DIR))/deb
+DEB := $(TARGET_DIR)/garboard_$(shell sed -n '1s/^garboard (\(.*\)) .*/\1/p' packaging/debian/changelog)_amd64.deb
+deb: build
+	rm -rf $(DEB_ROOT)
+	umask 022 && $(MAKE) --no-print-directory install DESTDIR=$(DEB_ROOT) PREFIX=/usr
+	sh packaging/deb.sh $(DEB_ROOT) $(TARGET_DIR)
+	rm -rf $(DEB_ROOT)

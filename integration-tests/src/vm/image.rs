@@ -202,7 +202,10 @@ pub fn get() -> Result<Image, Failure> {
 
 /// A number that is another one for any other recipe.
 fn recipe() -> Result<u64, Failure> {
-    let mut text = format!("1 {PACKAGES:?} {INITRD} {ENGINE_UNITS} {}", qemu::version()?);
+    let mut text = format!(
+        "1 {PACKAGES:?} {INITRD} {ENGINE_UNITS} {}",
+        qemu::version()?
+    );
     text.extend(
         FILES
             .iter()

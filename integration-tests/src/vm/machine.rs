@@ -22,6 +22,9 @@ const BOOT: Duration = Duration::from_secs(240);
 pub const MEMORY: u32 = 2048;
 /// The size of the second disk.
 const LAB_BYTES: u64 = 1 << 30;
+const SHIM: &str = "containerd-shim-garboard-v2";
+/// Names the package, which becomes `/lab/garboard.deb`.
+const PACKAGE: &str = "GARBOARD_TEST_DEB";
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// What a machine is given.
@@ -236,7 +239,14 @@ pub fn console_tail(dir: &Path) -> String {
     lines.split_off(lines.len().saturating_sub(30)).join("\n")
 }
 
-/// A disk with the programs beside this one, and the runtime. They are stripped: the guest copies them often.
+/// The shim of this runtime: `$GARBOARD_TEST_SHIM`, or the one beside it.
+fn shim(runtime: &Path) -> PathBuf {
+    std::env::var_os("GARBOARD_TEST_SHIM")
+        .map_or_else(|| runtime.with_file_name(SHIM), PathBuf::from)
+}
+
+/// A disk with the programs beside this one, the runtime and its shim, and the package to install if there is one. The programs are stripped: the guest
+/// copies them often.
 fn lab_disk(dir: &Path, runtime: &Path) -> Result<PathBuf, Failure> {
     let staging = dir.join("lab");
     let bin = staging.join("bin");
@@ -252,8 +262,14 @@ fn lab_disk(dir: &Path, runtime: &Path) -> Result<PathBuf, Failure> {
             put_program(&entry.path(), &bin.join(entry.file_name()))?;
         }
     }
-    if runtime.is_file() {
-        put_program(runtime, &bin.join("garboard"))?;
+    for (program, name) in [(runtime.to_owned(), "garboard"), (shim(runtime), SHIM)] {
+        if program.is_file() {
+            put_program(&program, &bin.join(name))?;
+        }
+    }
+    if let Some(package) = std::env::var_os(PACKAGE) {
+        fs::copy(&package, staging.join("garboard.deb"))
+            .map_err(|error| Failure::new(format!("{}: {error}", Path::new(&package).display())))?;
     }
     let disk = dir.join("lab.img");
     image::finish(
