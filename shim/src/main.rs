@@ -20,7 +20,10 @@ mod options;
 mod publisher;
 mod socket;
 mod start;
-#[allow(dead_code, unused_imports, reason = "the daemon is not there yet")]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, unused_imports, reason = "the daemon is not there yet")
+)]
 mod stdio;
 #[cfg_attr(
     not(test),

@@ -87,7 +87,7 @@ impl fmt::Display for Error {
             } => write!(f, "{field}: {call} {}: {errno}", path.display()),
             Error::Call { field, call, errno } => write!(f, "{field}: {call}: {errno}"),
             Error::Logger { program, why } => {
-                write!(f, "stdout: logging program {} {why}", program.display())
+                write!(f, "stdout: logging program {}: {why}", program.display())
             }
             Error::NoTerminal => f.write_str("the process has no terminal to copy"),
         }

@@ -140,7 +140,7 @@ impl Drop for Logger {
         }
         self.signal(Signal::KILL);
         // A killed process is a zombie within microseconds. Not so in a device's wait: then it stays one until this program ends.
-        let _ = wait_for(&self.pidfd, Duration::from_millis(100));
+        let _ = wait_for(self.fd(), Duration::from_millis(100));
         self.reap();
     }
 }
@@ -155,8 +155,8 @@ fn ourselves() -> Command {
 }
 
 /// False: nothing came within `time`.
-fn wait_for(fd: &OwnedFd, time: Duration) -> Result<bool, Errno> {
-    let mut end = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+fn wait_for(fd: BorrowedFd<'_>, time: Duration) -> Result<bool, Errno> {
+    let mut end = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
     let time = Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(time.subsec_nanos()),
@@ -166,7 +166,7 @@ fn wait_for(fd: &OwnedFd, time: Duration) -> Result<bool, Errno> {
 
 /// The end of the pipe is the sign; with `wants_byte` (binary-v2) a byte before it.
 fn wait_ready(ready: &OwnedFd, time: Duration, wants_byte: bool) -> Result<(), NotReady> {
-    match wait_for(ready, time) {
+    match wait_for(ready.as_fd(), time) {
         Ok(true) => {}
         Ok(false) => return Err(NotReady::Timeout(time.as_secs())),
         Err(errno) => return Err(NotReady::Exec(errno)),

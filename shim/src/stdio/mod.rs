@@ -22,7 +22,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-pub use error::{Error, Field, NotReady};
+pub use error::{Error, Field};
 pub use logger::{Logger, WORD as LOGGER_WORD, become_logger};
 pub use open::open;
 pub use pump::{Direction, Progress, Pump};
