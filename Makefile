@@ -25,7 +25,7 @@ build:
 
 # What Debian has and a fresh machine may lack. apt is asked only if something is missing.
 PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap dbus qemu-system-x86 e2fsprogs libseccomp-dev \
-  containerd
+  containerd containernetworking-plugins
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then echo "installing: "$$missing; apt-get update -qq && \

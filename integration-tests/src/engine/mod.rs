@@ -5,6 +5,7 @@
 //! on the machine are neither used nor disturbed. What a case leaves is found as for every case, and by [`Engine::check`] in `/run`.
 
 pub mod containerd;
+pub mod cri;
 pub mod daemon;
 pub mod events;
 pub mod image;

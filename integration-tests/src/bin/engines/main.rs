@@ -3,6 +3,8 @@
 //! The runtime is `$GARBOARD_TEST_RUNTIME`, or `garboard` beside this program; its shim `$GARBOARD_TEST_SHIM`, or `containerd-shim-garboard-v2` beside the
 //! runtime. Cases are grouped by engine and subject, one file each, and are named `DOOR::FILE::CASE`.
 
+mod cri;
+mod cri_exec;
 mod ctr;
 mod ctr_events;
 mod ctr_exec;
@@ -16,6 +18,8 @@ fn main() -> std::process::ExitCode {
         ctr_io::cases(),
         ctr_events::cases(),
         ctr_survival::cases(),
+        cri::cases(),
+        cri_exec::cases(),
     ];
     let status = garboard_integration_tests::runner::main(cases.concat());
     std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))
