@@ -1,34 +1,23 @@
 //! `containerd-shim-garboard-v2`, the program that containerd looks for when a runtime is called `io.containerd.garboard.v2`.
 //!
 //! containerd calls it by a word: `start` makes sure that a shim serves a container's group, `delete` removes what a dead one has left.
+//! Without a word it is that shim ([`daemon`]).
 //! `-info` and `-v` say what it is. Replies go to stdout as they are; an error is one line on stderr, which containerd passes on to
 //! the user.
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod daemon;
 mod delete;
 mod info;
-#[allow(dead_code, reason = "the daemon is not there yet")]
 mod log;
-#[cfg_attr(not(test), allow(dead_code, reason = "the daemon is not there yet"))]
 mod metrics;
-#[allow(dead_code, reason = "the daemon is not there yet")]
 mod mounts;
-#[allow(dead_code, reason = "the daemon is not there yet")]
 mod options;
-#[cfg_attr(not(test), allow(dead_code, reason = "the daemon is not there yet"))]
 mod publisher;
 mod socket;
 mod start;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, unused_imports, reason = "the daemon is not there yet")
-)]
 mod stdio;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, unused_imports, reason = "the daemon is not there yet")
-)]
 mod wire;
 
 use std::io::Write;
@@ -58,10 +47,7 @@ fn main() -> ExitCode {
             deleted.warnings.iter().for_each(|warning| say(warning));
             print(&deleted.reply)
         }
-        Ok(Action::Serve(_)) => Err(
-            "this version of garboard cannot be used as a containerd shim yet; use the garboard command as runc-binary"
-                .to_owned(),
-        ),
+        Ok(Action::Serve(task)) => serve(task).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match done {
@@ -71,6 +57,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The long life, begun by `start`: the listening socket is stdin, the bundle's log stderr.
+fn serve(task: arguments::Task) -> Result<(), daemon::Error> {
+    log::install(&task.id, &task.namespace, task.debug);
+    daemon::run(daemon::Config {
+        namespace: task.namespace,
+        events: std::env::var_os("TTRPC_ADDRESS").map(Into::into),
+    })
 }
 
 /// One line, whatever the text: containerd prints it as it is.
