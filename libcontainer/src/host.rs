@@ -162,11 +162,12 @@ impl Host {
     /// The facts that the validation of `document` needs: whether there is an LSM is asked only where a label is, as its key has to be
     /// spelt there. (Escaped, it would not be found, and the label would be refused as for a machine without the LSM.)
     pub fn facts_for(&self, document: &[u8]) -> Result<HostFacts, Error> {
-        let names = |key: &[u8]| document.windows(key.len()).any(|window| window == key);
-        let selinux = names(b"selinuxLabel") || names(b"mountLabel");
+        // One that is no text names nothing, and is refused for it.
+        let text = std::str::from_utf8(document).unwrap_or_default();
+        let selinux = text.contains("selinuxLabel") || text.contains("mountLabel");
         Ok(HostFacts {
             selinux: selinux && self.selinux_enabled(),
-            apparmor: names(b"apparmorProfile") && self.apparmor_enabled(),
+            apparmor: text.contains("apparmorProfile") && self.apparmor_enabled(),
             ..self.facts()?.clone()
         })
     }
