@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use runc::{Layout, filter_with};
 use seccomp_profiles::interpret::{Call, run};
-use seccomp_profiles::{Arch, Profile, Program, Syscall, compile};
+use seccomp_profiles::{Arch, Profile, Program, compile};
 
 const DOCKER: &str = include_str!("../tests/profiles/docker.json");
 const ROUNDS: usize = 101;
@@ -31,7 +31,7 @@ const ROUNDS: usize = 101;
 fn mean_steps(program: &Program, profile: &Profile) -> f64 {
     let names = profile.rules.iter().flat_map(|rule| &rule.names);
     let mut numbers: Vec<_> = names
-        .filter_map(|name| Syscall::named(name)?.number(Arch::X86_64))
+        .filter_map(|name| name.call()?.number(Arch::X86_64))
         .collect();
     numbers.sort_unstable();
     numbers.dedup();

@@ -1,18 +1,24 @@
 //! A profile: the OCI `linux.seccomp` object with its words turned into types.
 //!
-//! [`Profile::from_value`] reads the object and reports every fault at once, each with its JSON pointer (RFC 6901, from the object on). A
-//! `Profile` that exists is valid: every action, operator, architecture and flag is known, every argument index is one of the six. What
-//! it cannot know is whether a system call of a given name exists: names stay text, and the compiler reports those no architecture has.
+//! [`Profile::from_value`] reads the object and reports every fault at once, each with its JSON pointer (RFC 6901, from the object on);
+//! [`Reading`] does the same for those who have read the JSON into types of their own. A `Profile` that exists is valid: every action,
+//! operator, architecture and flag is known, every argument index is one of the six. What may be unknown is a system call: names of which
+//! no architecture has one stay text, and the compiler reports them.
 //!
 //! Source: config-linux.md, "seccomp". Unknown keys are ignored, as the specification demands.
 
+mod faults;
 mod parse;
+mod reading;
 
 use std::fmt;
+use std::ops::Deref;
 
 use crate::action::Action;
 use crate::arch::Arch;
-pub use parse::{Fault, Invalid, Problem};
+use crate::tables::Syscall;
+pub use faults::{Fault, Invalid, Problem};
+pub use reading::{Given, RawCondition, RawRule, Reading};
 
 /// The OCI `linux.seccomp` object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,10 +40,18 @@ pub struct Profile {
 /// One entry of `syscalls`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
-    pub names: Vec<String>,
+    pub names: Vec<Name>,
     pub action: Action,
     /// All must hold; but if two are about the same argument, one that holds is enough (runc's reading, which profiles rely on).
     pub conditions: Vec<Condition>,
+}
+
+/// The name of a system call: looked up once, when the profile is read. Reads as text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    Known(Syscall),
+    /// No architecture has such a call.
+    Unknown(Box<str>),
 }
 
 /// What must be true of one argument. Values are compared without sign, 64 bits wide; on a 32-bit architecture the low halves are.
@@ -106,6 +120,40 @@ impl Rule {
     }
 }
 
+impl Name {
+    pub fn new(name: &str) -> Self {
+        match Syscall::named(name) {
+            Some(call) => Self::Known(call),
+            None => Self::Unknown(name.into()),
+        }
+    }
+
+    /// The call; None if no architecture has it.
+    pub const fn call(&self) -> Option<Syscall> {
+        match self {
+            Self::Known(call) => Some(*call),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Known(call) => call.name(),
+            Self::Unknown(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
 impl Condition {
     /// The condition, for one argument as the kernel gives it to a filter.
     pub fn holds(&self, argument: u64, width: crate::arch::Width) -> bool {
@@ -137,6 +185,20 @@ impl Operator {
         "SCMP_CMP_GT",
         "SCMP_CMP_MASKED_EQ",
     ];
+
+    /// The operator with this name; one that takes a mask has the mask 0.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "SCMP_CMP_NE" => Self::NotEqual,
+            "SCMP_CMP_LT" => Self::Less,
+            "SCMP_CMP_LE" => Self::LessOrEqual,
+            "SCMP_CMP_EQ" => Self::Equal,
+            "SCMP_CMP_GE" => Self::GreaterOrEqual,
+            "SCMP_CMP_GT" => Self::Greater,
+            "SCMP_CMP_MASKED_EQ" => Self::MaskedEqual(0),
+            _ => return None,
+        })
+    }
 
     pub const fn name(self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ use std::collections::HashSet;
 
 use crate::action::{Action, ENOSYS};
 use crate::arch::{Arch, Width};
-use crate::profile::{Condition, Operator, Profile};
+use crate::profile::{Condition, Name, Operator, Profile};
 use crate::tables::Syscall;
 
 /// Bit 30 of a number on x86: the call is one of x32.
@@ -129,12 +129,12 @@ impl Ruleset {
         let mut named = Vec::with_capacity(512);
         for (rule, entry) in profile.rules.iter().enumerate() {
             for (name, text) in entry.names.iter().enumerate() {
-                match Syscall::named(text) {
-                    Some(call) => named.push((call, rule)),
-                    None => unknown.push(UnknownName {
+                match text {
+                    Name::Known(call) => named.push((*call, rule)),
+                    Name::Unknown(text) => unknown.push(UnknownName {
                         rule,
                         name,
-                        text: text.clone(),
+                        text: text.to_string(),
                     }),
                 }
             }

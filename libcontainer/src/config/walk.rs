@@ -142,19 +142,6 @@ fn wrong(kind: Kind, value: &Value) -> String {
     format!("expected {expected}, found {found}")
 }
 
-/// What is wrong with the type of the value at the RFC 6901 pointer `below`, from the place of `pattern` on, whose value is `value`: for
-/// objects that somebody else reads. Where the table does not know the key, `otherwise`.
-pub(super) fn wrong_type(pattern: &str, value: &Value, below: &str, otherwise: &str) -> String {
-    let mut pattern = pattern.to_owned();
-    for token in below.split('/').skip(1) {
-        step_into(&mut pattern, token);
-    }
-    match (keys::find(&pattern), value.pointer(below)) {
-        (Some(key), Some(value)) => wrong(key.kind, value),
-        _ => otherwise.to_owned(),
-    }
-}
-
 /// Every key of a `config.json` that has no effect: those unknown to the specification and those of other platforms. Empty if it is no JSON.
 pub fn ignored_keys(config: &[u8]) -> Vec<Ignored> {
     let mut ignored = Vec::new();

@@ -198,7 +198,7 @@ pub fn check(value: &Value, native: Arch) -> Report {
             continue;
         }
         for (place, name) in rule.names.iter().enumerate() {
-            let Some(call) = Syscall::named(name) else {
+            let Some(call) = name.call() else {
                 continue;
             };
             let pointer = format!("{at}/names/{place}");
@@ -206,19 +206,19 @@ pub fn check(value: &Value, native: Arch) -> Report {
                 warn(
                     pointer.clone(),
                     WarningKind::Shadowed {
-                        name: name.clone(),
+                        name: name.to_string(),
                         by,
                     },
                 );
             }
-            let dangerous = DANGEROUS.iter().find(|(known, _)| known == name);
+            let dangerous = DANGEROUS.iter().find(|(known, _)| *known == &**name);
             if let Some((_, why)) =
                 dangerous.filter(|_| rule.action == Action::Allow && rule.conditions.is_empty())
             {
                 warn(
                     pointer,
                     WarningKind::DangerousAllow {
-                        name: name.clone(),
+                        name: name.to_string(),
                         why,
                     },
                 );

@@ -19,7 +19,7 @@ use random::{Random, Style};
 use runc::Runc;
 use seccomp_profiles::compile::compile_for;
 use seccomp_profiles::interpret::{Call, run};
-use seccomp_profiles::profile::Condition;
+use seccomp_profiles::profile::{Condition, Name};
 use seccomp_profiles::verify::verify;
 use seccomp_profiles::{Action, Arch, Profile, Syscall};
 
@@ -164,7 +164,7 @@ fn said(profile: &Profile, arch: Arch, call: &Call) -> Vec<Action> {
             }
         };
         for name in &rule.names {
-            let Some(known) = Syscall::named(name) else {
+            let Some(known) = name.call() else {
                 continue;
             };
             let direct = known.number(arch) == Some(call.number) && joined(None);
@@ -291,8 +291,8 @@ fn compare(profile: &Profile, architectures: &[Arch], random: &mut Random, tally
                 .iter()
                 .filter(|rule| !rule.conditions.is_empty())
                 .filter(|rule| {
-                    let is = |name: &String| {
-                        Syscall::named(name).and_then(|call| call.number(*arch)) == Some(number)
+                    let is = |name: &Name| {
+                        name.call().and_then(|call| call.number(*arch)) == Some(number)
                     };
                     rule.names
                         .iter()
@@ -358,7 +358,7 @@ fn judge(
             .iter()
             .filter(|rule| {
                 rule.names.iter().any(|name| {
-                    Syscall::named(name).and_then(|known| known.number(arch)) == Some(call.number)
+                    name.call().and_then(|known| known.number(arch)) == Some(call.number)
                         || selector(name, arch, call.number).is_some()
                 })
             })

@@ -1,6 +1,6 @@
 //! Profiles at random, and arguments that come close to what their rules ask for.
 
-use seccomp_profiles::profile::{Condition, Operator, Rule};
+use seccomp_profiles::profile::{Condition, Name, Operator, Rule};
 use seccomp_profiles::{Action, Arch, Profile};
 
 /// How a profile is made.
@@ -127,7 +127,7 @@ impl Random {
                 Action::Allow
             };
             profile.rules.push(Rule {
-                names: vec!["read".to_owned()],
+                names: vec![Name::new("read")],
                 action,
                 conditions: Vec::new(),
             });
@@ -154,7 +154,7 @@ impl Random {
             let rest = chosen.split_off(chosen.len().min(1 + self.below(20)));
             let names: Vec<_> = std::mem::replace(&mut chosen, rest)
                 .into_iter()
-                .map(str::to_owned)
+                .map(Name::new)
                 .collect();
             let mut action = self.action();
             if self.chance(50) {
@@ -197,7 +197,7 @@ impl Random {
     /// The rules of one call in the shapes that engines' profiles have: values of one argument, or one rule about several arguments.
     fn plain(&mut self, name: &str, action: Action) -> Vec<Rule> {
         let rule = |conditions| Rule {
-            names: vec![name.to_owned()],
+            names: vec![Name::new(name)],
             action,
             conditions,
         };

@@ -219,8 +219,8 @@ fn a_profile_is_read_with_the_pointers_of_its_faults() {
     assert_eq!(
         errors(&[("/linux/seccomp", faults)]),
         [
-            "/linux/seccomp/defaultAction: unknown action \"SCMP_ACT_NOTHING\"",
             "/linux/seccomp/flags/1: expected a string, found 7",
+            "/linux/seccomp/defaultAction: unknown action \"SCMP_ACT_NOTHING\"",
             "/linux/seccomp/syscalls/0/args/0/index: a system call has arguments 0 to 5, not 6",
         ]
     );

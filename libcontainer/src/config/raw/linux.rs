@@ -11,7 +11,7 @@ object! { Linux<'a> {
     "namespaces" => namespaces: List<Namespace<'a>>,
     "devices" => devices: List<Device<'a>>,
     "netDevices" => net_devices: Map<'a, NetDevice<'a>>,
-    "seccomp" => seccomp: serde_json::Value,
+    "seccomp" => seccomp: Seccomp<'a>,
     "rootfsPropagation" => rootfs_propagation: Text<'a>,
     "maskedPaths" => masked_paths: List<Text<'a>>,
     "readonlyPaths" => readonly_paths: List<Text<'a>>,
@@ -124,6 +124,30 @@ object! { Device<'a> {
     "fileMode" => file_mode: u32,
     "uid" => uid: u32,
     "gid" => gid: u32,
+}}
+
+object! { Seccomp<'a> {
+    "defaultAction" => default_action: Text<'a>,
+    "defaultErrnoRet" => default_errno: u64,
+    "architectures" => architectures: List<Text<'a>>,
+    "flags" => flags: List<Text<'a>>,
+    "listenerPath" => listener_path: Text<'a>,
+    "listenerMetadata" => listener_metadata: Text<'a>,
+    "syscalls" => rules: List<SeccompRule<'a>>,
+}}
+
+object! { SeccompRule<'a> {
+    "names" => names: List<Text<'a>>,
+    "action" => action: Text<'a>,
+    "errnoRet" => errno: u64,
+    "args" => conditions: List<SeccompCondition<'a>>,
+}}
+
+object! { SeccompCondition<'a> {
+    "index" => index: u64,
+    "value" => value: u64,
+    "valueTwo" => second: u64,
+    "op" => operator: Text<'a>,
 }}
 
 object! { IntelRdt<'a> {

@@ -2,37 +2,24 @@
 
 use std::path::PathBuf;
 
-use seccomp_profiles::profile::Problem;
+use seccomp_profiles::profile::{Given, Invalid, RawCondition, RawRule, Reading};
 use seccomp_profiles::{Flags, Profile};
-use serde_json::Value;
 
 use super::Input;
 use crate::config::errors::{Findings, quoted};
-use crate::config::{Agent, Seccomp, walk};
+use crate::config::{Agent, Seccomp, raw};
 
 pub(super) fn seccomp(input: Input<'_>, found: &mut Findings) -> Option<Seccomp> {
-    let value = input
-        .linux
-        .seccomp
-        .as_ref()
-        .filter(|value| !value.is_null())?;
-    let no_filter = asks_for_nothing(value);
+    let raw = input.linux.seccomp.as_ref()?;
+    let no_filter = asks_for_nothing(raw);
     let at = input.linux_at.key("seccomp");
-    let profile = match Profile::from_value(value) {
+    let profile = match profile(raw) {
         Ok(profile) => profile,
         Err(invalid) => {
             for fault in invalid.faults {
-                if no_filter && fault.pointer == "/defaultAction" {
-                    continue;
+                if !(no_filter && fault.pointer == "/defaultAction") {
+                    found.error_below(&at, &fault.pointer, fault.problem.to_string());
                 }
-                let text = fault.problem.to_string();
-                let text = match fault.problem {
-                    Problem::Type { .. } => {
-                        walk::wrong_type("/linux/seccomp", value, &fault.pointer, &text)
-                    }
-                    _ => text,
-                };
-                found.error_below(&at, &fault.pointer, text);
             }
             return None;
         }
@@ -67,16 +54,51 @@ pub(super) fn seccomp(input: Input<'_>, found: &mut Findings) -> Option<Seccomp>
     })
 }
 
+fn profile(raw: &raw::Seccomp<'_>) -> Result<Profile, Invalid> {
+    let mut reading = Reading::default();
+    reading.default_action(text(&raw.default_action), raw.default_errno.into());
+    reading.architectures(texts(&raw.architectures));
+    reading.flags(texts(&raw.flags));
+    reading.listener_path(text(&raw.listener_path));
+    reading.listener_metadata(text(&raw.listener_metadata));
+    reading.rules(Given::from(raw.rules.as_deref()).map(|rules| {
+        rules.iter().map(|rule| {
+            Given::Value(RawRule {
+                names: texts(&rule.names),
+                action: text(&rule.action),
+                errno: rule.errno.into(),
+                conditions: Given::from(rule.conditions.as_deref()).map(conditions),
+            })
+        })
+    }));
+    reading.finish()
+}
+
+fn conditions<'a>(
+    list: &'a [raw::SeccompCondition<'_>],
+) -> impl Iterator<Item = Given<RawCondition<'a>>> {
+    list.iter().map(|condition| {
+        Given::Value(RawCondition {
+            index: condition.index.into(),
+            value: condition.value.into(),
+            second: condition.second.into(),
+            operator: text(&condition.operator),
+        })
+    })
+}
+
+fn texts<'a>(
+    list: &'a Option<raw::List<raw::Text<'_>>>,
+) -> Given<impl Iterator<Item = Given<&'a str>>> {
+    Given::from(list.as_deref()).map(|list| list.iter().map(|text| Given::Value(&**text)))
+}
+
+fn text<'a>(text: &'a Option<raw::Text<'_>>) -> Given<&'a str> {
+    text.as_deref().into()
+}
+
 /// Neither a default action nor a rule: no filter, as with runc.
-fn asks_for_nothing(value: &Value) -> bool {
-    let empty = |key: &str| match value.get(key) {
-        None | Some(Value::Null) => true,
-        Some(Value::String(text)) => text.is_empty(),
-        Some(Value::Array(list)) => list.is_empty(),
-        Some(_) => false,
-    };
-    match value {
-        Value::Object(_) => empty("defaultAction") && empty("syscalls"),
-        _ => false,
-    }
+fn asks_for_nothing(raw: &raw::Seccomp<'_>) -> bool {
+    raw.default_action.as_deref().is_none_or(str::is_empty)
+        && raw.rules.as_deref().is_none_or(<[_]>::is_empty)
 }
