@@ -46,16 +46,19 @@ pub struct Program {
     pub instructions: Vec<Instruction>,
 }
 
+impl Instruction {
+    /// As the kernel reads it, in this machine's order.
+    pub fn to_bytes(self) -> [u8; 8] {
+        let ([c0, c1], [k0, k1, k2, k3]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
+        [c0, c1, self.jt, self.jf, k0, k1, k2, k3]
+    }
+}
+
 impl Program {
     /// The bytes of the array the kernel is given, in this machine's order.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(8 * self.instructions.len());
-        for Instruction { code, jt, jf, k } in &self.instructions {
-            bytes.extend_from_slice(&code.to_ne_bytes());
-            bytes.extend_from_slice(&[*jt, *jf]);
-            bytes.extend_from_slice(&k.to_ne_bytes());
-        }
-        bytes
+        let instructions = self.instructions.iter();
+        instructions.flat_map(|one| one.to_bytes()).collect()
     }
 
     /// The inverse of [`Program::to_bytes`]. None if the length is no multiple of eight.

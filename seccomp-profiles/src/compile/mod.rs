@@ -1,7 +1,7 @@
 //! From rules to a program.
 //!
 //! The layout, from the top: the architecture is compared, the native one first; then the number of the call walks down a balanced tree, whose
-//! leaves are ranges of numbers with one fate; where arguments matter, a leaf goes on to their tests. The kernel walks a new filter once for
+//! leaves are ranges of numbers with one fate, those of many numbers near the top; where arguments matter, a leaf goes on to their tests. The kernel walks a new filter once for
 //! each number to learn which calls are always allowed, so a shallow tree makes not only calls but also loading cheap.
 
 mod arguments;

@@ -1,4 +1,6 @@
 //! The numbers of one architecture: ranges with one fate each, in a balanced tree.
+//!
+//! Balanced by what the ranges hold: one that holds many of the numbers that are in use is reached sooner.
 
 use super::arguments;
 use super::assemble::{Assembler, Place};
@@ -20,7 +22,14 @@ struct Leaf {
     start: u32,
     place: Place,
     except: Option<(u32, Place)>,
+    weight: u32,
 }
+
+/// Below this are the numbers that are in use on most architectures: programs', and those the kernel walks a new filter for, one by one.
+const IN_USE: u32 = 512;
+
+/// What a number in use weighs against the range itself: one that holds none is still to be found.
+const WEIGHT: u32 = 4;
 
 /// The code for one AUDIT_ARCH_: where to go once the architecture is known.
 pub(super) fn numbers(ruleset: &Ruleset, audit: u32, assembler: &mut Assembler) -> Place {
@@ -141,6 +150,7 @@ fn leaves(ranges: &[Range]) -> Vec<Leaf> {
             start: range.start,
             place: range.place,
             except: None,
+            weight: 0,
         };
         rest = after;
         if let [one, back, after @ ..] = rest
@@ -150,6 +160,8 @@ fn leaves(ranges: &[Range]) -> Vec<Leaf> {
             leaf.except = Some((one.start, one.place));
             rest = after;
         }
+        let end = rest.first().map_or(IN_USE, |next| next.start.min(IN_USE));
+        leaf.weight = 1 + WEIGHT * (end - leaf.start.min(IN_USE));
         leaves.push(leaf);
     }
     leaves
@@ -173,11 +185,24 @@ fn tree(leaves: &[Leaf], assembler: &mut Assembler) -> Place {
             },
         ] => assembler.branch(JUMP_EQUAL, *number, *other, *place),
         _ => {
-            let (low, high) = leaves.split_at(leaves.len() / 2);
+            let (low, high) = leaves.split_at(middle(leaves));
             let from = high[0].start;
             let high = tree(high, assembler);
             let low = tree(low, assembler);
             assembler.branch(JUMP_GREATER_OR_EQUAL, from, high, low)
         }
     }
+}
+
+/// Where both halves weigh about the same: at least one leaf before it and one after.
+fn middle(leaves: &[Leaf]) -> usize {
+    let total: u32 = leaves.iter().map(|leaf| leaf.weight).sum();
+    let mut before = 0;
+    let mut at = 0;
+    // A leaf goes to the half in which most of it lies.
+    while at < leaves.len() - 1 && 2 * before + leaves[at].weight <= total {
+        before += leaves[at].weight;
+        at += 1;
+    }
+    at.max(1)
 }
