@@ -1,7 +1,7 @@
 //! The tools, on profiles small enough to know the answers.
 
 use seccomp_profiles::tools::{self, Question, Recording, WarningKind};
-use seccomp_profiles::{Action, Arch, Profile, Syscall};
+use seccomp_profiles::{Action, Arch, Profile, Ruleset, Syscall};
 use serde_json::{Value, json};
 
 fn profile(value: &Value) -> Profile {
@@ -139,9 +139,9 @@ fn a_recording_becomes_a_profile_that_allows_it_and_trims_another() {
         let number = Syscall::named(name)
             .and_then(|call| call.number(Arch::X86_64))
             .expect("there");
-        recording.note(Arch::X86_64.audit(), number);
+        recording.note(Arch::X86_64.audit(), number, [0; 6]);
     }
-    recording.note(Arch::X86_64.audit(), 0x4000_0000); // x32's read
+    recording.note(Arch::X86_64.audit(), 0x4000_0000, [0; 6]); // x32's read
     assert_eq!(recording.len(), 4);
     let made = profile(&recording.to_profile());
     assert_eq!(made.architectures, [Arch::X86_64, Arch::X32]);
@@ -155,7 +155,7 @@ fn a_recording_becomes_a_profile_that_allows_it_and_trims_another() {
     let trimmed = profile(&tools::trim(&engine(), &recording).expect("valid"));
     let allows = |name: &str| {
         trimmed.rules.iter().any(|rule| {
-            rule.action == Action::Allow && rule.names.iter().any(|known| known == name)
+            rule.action == Action::Allow && rule.names.iter().any(|known| **known == *name)
         })
     };
     assert!(allows("read") && allows("execve") && allows("socket") && !allows("write"));
@@ -164,6 +164,27 @@ fn a_recording_becomes_a_profile_that_allows_it_and_trims_another() {
         trimmed
             .rules
             .iter()
-            .any(|rule| rule.names.iter().any(|name| name == "clone3"))
+            .any(|rule| rule.names.iter().any(|name| **name == *"clone3"))
     );
+}
+
+#[test]
+fn a_recorded_clone_makes_no_namespaces_unless_it_did() {
+    let decide = |recorded: &[u64], asked: u64| {
+        let number = Syscall::named("clone").and_then(|call| call.number(Arch::X86_64));
+        let mut recording = Recording::default();
+        for flags in recorded {
+            let arguments = [*flags, 0, 0, 0, 0, 0];
+            recording.note(Arch::X86_64.audit(), number.expect("there"), arguments);
+        }
+        let rules = Ruleset::new(&profile(&recording.to_profile()), Arch::X86_64).expect("valid");
+        let arguments = [asked, 0, 0, 0, 0, 0];
+        let verdict = rules.decide(Arch::X86_64.audit(), number.expect("there"), arguments);
+        verdict.action
+    };
+    let (thread, new_user) = (0x003d_0f00, 0x1000_0011);
+    assert_eq!(decide(&[thread], thread), Action::Allow);
+    assert_eq!(decide(&[thread], 17), Action::Allow);
+    assert_eq!(decide(&[thread], new_user), Action::Errno(1));
+    assert_eq!(decide(&[thread, new_user], new_user), Action::Allow);
 }

@@ -16,8 +16,11 @@ pub struct Outcome {
     pub number: u32,
     /// With arguments that are all 0.
     pub action: Action,
-    /// What other arguments may give. Empty: they do not matter.
+    /// What other arguments may give. Empty: they do not matter, if `all`.
     pub others: Vec<Action>,
+    /// Every way through the filters was walked. False: they reckon with arguments in more ways than are looked at, and there may be other
+    /// actions than those in `others`.
+    pub all: bool,
 }
 
 /// More states than any filter of the kernel's size has that does not reckon with arguments for their own sake.
@@ -61,8 +64,11 @@ pub fn outcomes(filters: &[Program], arch: Arch) -> Vec<Outcome> {
             };
             let action = decide(filters, &asked, arch.big_endian());
             let mut possible = BTreeSet::from([Action::Allow.to_return()]);
+            let mut all = true;
             for filter in filters {
-                possible = combine(&possible, &possible_values(filter, &asked));
+                let (values, every) = possible_values(filter, &asked, MOST_STATES);
+                possible = combine(&possible, &values);
+                all &= every;
             }
             let others = possible
                 .into_iter()
@@ -74,6 +80,7 @@ pub fn outcomes(filters: &[Program], arch: Arch) -> Vec<Outcome> {
                 number,
                 action,
                 others,
+                all,
             })
         })
         .collect()
@@ -90,16 +97,21 @@ fn combine(earlier: &BTreeSet<u32>, later: &BTreeSet<u32>) -> BTreeSet<u32> {
         .collect()
 }
 
-/// The values that a filter may return for a call if its arguments are anything. A branch on an argument goes both ways, also where an
-/// earlier one has settled it: there may be values too many, never too few.
-fn possible_values(filter: &Program, call: &Call) -> BTreeSet<u32> {
+/// The values that a filter may return for a call if its arguments are anything, and whether these are all. A branch on an argument goes
+/// both ways, also where an earlier one has settled it: there may be values too many. Too few there are only where `most` states of the
+/// machine are not enough.
+fn possible_values(filter: &Program, call: &Call, most: usize) -> (BTreeSet<u32>, bool) {
     let mut values = BTreeSet::new();
     let mut waiting = vec![Symbolic::new()];
     let mut seen = HashSet::new();
     while let Some(state) = waiting.pop() {
-        if seen.len() > MOST_STATES || !seen.insert(state.clone()) {
+        if seen.contains(&state) {
             continue;
         }
+        if seen.len() == most {
+            return (values, false);
+        }
+        seen.insert(state.clone());
         match state.step(filter, call) {
             Next::Returns(Some(value)) => {
                 values.insert(Action::from_return(value).to_return());
@@ -111,5 +123,38 @@ fn possible_values(filter: &Program, call: &Call) -> BTreeSet<u32> {
             Next::Goes(states) => waiting.extend(states),
         }
     }
-    values
+    (values, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::{Condition, Name, Operator, Profile, Rule};
+
+    #[test]
+    fn ways_that_were_not_walked_are_said() {
+        let conditions = |value| Condition {
+            argument: 0,
+            operator: Operator::Equal,
+            value,
+        };
+        let rule = |value| Rule {
+            names: vec![Name::new("read")],
+            action: Action::Errno(1 + value as u16),
+            conditions: vec![conditions(value)],
+        };
+        let profile = Profile {
+            rules: (0..20).map(rule).collect(),
+            ..Profile::new(Action::Allow)
+        };
+        let filter = crate::compile_for(&profile, Arch::X86_64).unwrap().program;
+        let call = Call {
+            arch: Arch::X86_64.audit(),
+            ..Call::default()
+        };
+        let (values, all) = possible_values(&filter, &call, MOST_STATES);
+        assert_eq!((values.len(), all), (21, true));
+        let (values, all) = possible_values(&filter, &call, 20);
+        assert!(values.len() < 21 && !all);
+    }
 }

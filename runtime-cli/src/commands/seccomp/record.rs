@@ -85,7 +85,7 @@ fn hear(
         // Up to there it is the runtime that calls, or a hook.
         running |= call.pid == init && call.arch == native.audit() && Some(call.number) == execve;
         if running {
-            recording.note(call.arch, call.number);
+            recording.note(call.arch, call.number, call.arguments);
         }
     }
     Ok(recording)

@@ -123,9 +123,12 @@ fn all(pid: i32, filters: &[Program], arch: Arch) -> Result<String, Failure> {
 
 /// What other arguments may give than those that are all 0.
 fn others(outcome: &Outcome) -> String {
-    if outcome.others.is_empty() {
+    let mut others: Vec<_> = outcome.others.iter().map(Action::to_string).collect();
+    if !outcome.all {
+        others.push("more than were looked into".to_owned());
+    }
+    if others.is_empty() {
         return String::new();
     }
-    let others: Vec<_> = outcome.others.iter().map(Action::to_string).collect();
     format!(" (other arguments: {})", others.join(", "))
 }
