@@ -169,6 +169,8 @@ fn calls_of_the_runtimes_own_do_not_deadlock(t: &Test) -> Done {
         let agent = Agent::listen(&t.dir.join(format!("agent-{name}")), &[])?;
         let seccomp = notifying(allow_but(&[(&[name], NOTIFY)]), &agent.path);
         whole_life(t, &seccomp, name)?;
+        // The agent reads when it comes to it.
+        wait_until(name, || Ok(agent.given()?.len() >= 4))?;
         assert_eq!(agent.given()?.len(), 4, "{name}");
         if ["execve", "write"].contains(&name) {
             assert!(agent.was_asked(name), "{name}");

@@ -7,11 +7,13 @@ use std::process::{Command, Stdio};
 
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure, Test};
-use garboard_integration_tests::container::Container;
+use garboard_integration_tests::container::{Container, wait_until};
 use garboard_integration_tests::needs::Need;
 use garboard_integration_tests::place::HostMount;
 use garboard_integration_tests::probe::Report;
+use garboard_integration_tests::seccomp::{allow_but, filters, number, outcomes};
 use garboard_integration_tests::{cases, cgroups};
+use nix::errno::Errno;
 use serde_json::{Value, json};
 
 pub fn cases() -> Vec<Case> {
@@ -22,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         an_ordinary_user_cannot_map_what_is_not_theirs,
         limits_without_a_delegated_cgroup_are_refused,
         a_delegated_cgroup_holds_the_users_container,
+        an_ordinary_users_container_is_filtered,
     ]
 }
 
@@ -304,5 +307,39 @@ fn a_delegated_cgroup_holds_the_users_container(t: &Test) -> Done {
     assert!(!dir.is_dir());
     fs::remove_dir(&session)?;
     fs::remove_dir(&top)?;
+    Ok(())
+}
+
+/// With and without no-new-privileges, as the user namespace's root and as another user of it, in init and in exec.
+fn an_ordinary_users_container_is_filtered(t: &Test) -> Done {
+    let _user = user(t)?;
+    let mount = number("mount").to_string();
+    for quiet in [true, false] {
+        for user in [0, 5] {
+            let bundle = bundle(&["sleep", "1000"], &ranges())
+                .set("/process/user", json!({"uid": user, "gid": user}))
+                .set("/process/noNewPrivileges", json!(quiet))
+                .set(
+                    "/linux/seccomp",
+                    allow_but(&[(&["mount"], "SCMP_ACT_ERRNO")]),
+                );
+            let c = t.container(&bundle)?;
+            owned(&c)?;
+            let call =
+                |verb: &str, rest: &[&str]| t.runtime.finish(by_user(&c.command(verb, &[], rest)));
+            t.runtime
+                .finish(by_user(&c.create_command(&[])))?
+                .success()?;
+            let pid = call("state", &[])?.success()?.json()?["pid"].as_i64();
+            call("start", &[])?.success()?;
+            let denied = call("exec", &["/bin/probe", "calls", &mount])?.success()?;
+            assert_eq!(outcomes(&denied)?, [Errno::EPERM as i32], "{quiet}, {user}");
+            let init = i32::try_from(pid.unwrap_or(0))?;
+            wait_until("the filter", || Ok(filters(init)? == ("2".to_owned(), 1)))?;
+            t.runtime
+                .finish(by_user(&c.command("delete", &["--force"], &[])))?
+                .success()?;
+        }
+    }
     Ok(())
 }
