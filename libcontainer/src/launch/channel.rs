@@ -60,9 +60,10 @@ pub fn send(
     }
 }
 
-/// Answers with the filter that the stage asked for: whole instructions of eight bytes.
-pub fn send_filter(control: BorrowedFd<'_>, filter: &[u8]) -> Result<(), Error> {
-    let parts = [IoSlice::new(&[ToStage::Done as u8]), IoSlice::new(filter)];
+/// Sends a word with the filter: whole instructions of eight bytes.
+pub fn send_filter(control: BorrowedFd<'_>, word: ToStage, filter: &[u8]) -> Result<(), Error> {
+    let word = [word as u8];
+    let parts = [IoSlice::new(&word), IoSlice::new(filter)];
     let mut nothing = SendAncillaryBuffer::new(&mut []);
     match sendmsg(control, &parts, &mut nothing, SendFlags::NOSIGNAL) {
         Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),

@@ -11,6 +11,7 @@
 
 mod channel;
 mod idmap;
+mod lifeline;
 mod namespaces;
 mod netdevice;
 mod netlink;
@@ -31,6 +32,7 @@ use crate::host::Host;
 use crate::plan::{LaunchPlan, SlotSource};
 use crate::sys::{self, Spawn, SpawnError, Spawned, Wait};
 
+use lifeline::Lifeline;
 pub use namespaces::Joined;
 use patience::Patience;
 
@@ -80,6 +82,8 @@ pub struct Child<'p> {
     warnings: Vec<String>,
     /// For exec: what ends a wait that could last for ever.
     patience: Option<Patience>,
+    /// What ends the stage with us where it could not notice our end.
+    lifeline: Option<Lifeline>,
     /// Killed and reaped on drop.
     armed: bool,
 }
@@ -94,6 +98,7 @@ pub struct Launched {
     /// Best-effort steps that failed.
     pub warnings: Vec<String>,
     patience: Option<Patience>,
+    lifeline: Option<Lifeline>,
     /// Open until the program was executed or the process has ended.
     control: OwnedFd,
 }
@@ -104,6 +109,8 @@ impl<'p> Child<'p> {
     pub fn spawn(plan: &'p LaunchPlan, start: &Start<'_>) -> Result<Child<'p>, Error> {
         let (control, theirs) = channel::pair()?;
         let owned = open_slots(plan)?;
+        let hangs = plan.slots.contains(&SlotSource::Lifeline);
+        let lifeline = hangs.then(Lifeline::new).transpose()?;
         let mut fds: Vec<RawFd> = Vec::with_capacity(plan.slots.len());
         let mut opened = owned.iter();
         for slot in &plan.slots {
@@ -112,6 +119,7 @@ impl<'p> Child<'p> {
                 SlotSource::Proc => start.host.proc_dir()?.as_raw_fd(),
                 SlotSource::StartFifo => borrowed(start.fifo)?.as_raw_fd(),
                 SlotSource::InitPidfd => borrowed(start.init)?.as_raw_fd(),
+                SlotSource::Lifeline => borrowed(lifeline.as_ref().map(AsFd::as_fd))?.as_raw_fd(),
                 SlotSource::Namespace { kind, .. } => start.joined.namespace(*kind)?.as_raw_fd(),
                 SlotSource::Rootfs { .. } => opened.next().ok_or_else(lost_slot)?.as_raw_fd(),
             });
@@ -149,6 +157,7 @@ impl<'p> Child<'p> {
             console: None,
             warnings: Vec::new(),
             patience: None,
+            lifeline,
             armed: true,
         })
     }
@@ -181,9 +190,16 @@ impl<'p> Child<'p> {
         control.ok_or_else(|| Error::new(ErrorKind::Internal, "the control socket is closed"))
     }
 
-    /// The last word to a stage that is ready. From here on the process lives on its own.
-    pub fn commit(mut self, word: stage::message::ToStage) -> Result<Launched, Error> {
-        channel::send(self.control()?, word, None)?;
+    /// The last word to a stage that is ready, and with it the seccomp filter if it has none yet. From here on the process lives on its own.
+    pub fn commit(
+        mut self,
+        word: stage::message::ToStage,
+        filter: &[u8],
+    ) -> Result<Launched, Error> {
+        match self.plan.filter {
+            Some(planned) if !planned.early => channel::send_filter(self.control()?, word, filter)?,
+            _ => channel::send(self.control()?, word, None)?,
+        }
         self.armed = false;
         let launched = self.init.take().or_else(|| self.first.take());
         let (Some(spawned), Some(control)) = (launched, self.control.take()) else {
@@ -198,6 +214,7 @@ impl<'p> Child<'p> {
             console: self.console.take(),
             warnings: std::mem::take(&mut self.warnings),
             patience: self.patience.take(),
+            lifeline: self.lifeline.take(),
             control,
         })
     }
@@ -206,7 +223,7 @@ impl<'p> Child<'p> {
 impl Launched {
     /// Waits until the program was executed, the process has ended, or the stage reports why it could not execute (exec only: what fails
     /// after a container's start is said on its own stderr).
-    pub fn await_exec(&self, plan: &LaunchPlan) -> Result<(), Error> {
+    pub fn await_exec(&mut self, plan: &LaunchPlan) -> Result<(), Error> {
         let silent = || {
             self.patience
                 .as_ref()
@@ -217,7 +234,7 @@ impl Launched {
             let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         })?;
         match received {
-            None => Ok(()),
+            None => self.lifeline.take().map_or(Ok(()), Lifeline::let_go),
             Some(message) => Err(supervise::failure(plan, &message)),
         }
     }

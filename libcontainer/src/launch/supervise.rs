@@ -92,7 +92,7 @@ impl Child<'_> {
                 }
                 Some(ToParent::WantFilter) => {
                     let control = self.control()?;
-                    channel::send_filter(control, parent.filter()?)?;
+                    channel::send_filter(control, ToStage::Done, parent.filter()?)?;
                 }
                 Some(ToParent::Listener) => {
                     let pid = self.pid()?;

@@ -171,6 +171,7 @@ impl Create<'_> {
 
         let started = self.host.process(pid)?.map_or(0, |stat| stat.start_time);
         let calls = answers.filter.take_calls();
+        let bytes = answers.filter.take_bytes();
         record.seccomp = filter.filter(|_| calls.is_none());
         record.set_created(ProcessId {
             pid,
@@ -183,7 +184,7 @@ impl Create<'_> {
             Start::AtOnce => ToStage::Start,
         };
         let notify = self.notify_proxy(&claim, &child, pid, start)?;
-        let launched = child.commit(word)?;
+        let launched = child.commit(word, &bytes)?;
         cgroup.commit();
         if let Some(group) = &mut rdt {
             group.commit();

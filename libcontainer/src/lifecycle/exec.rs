@@ -122,13 +122,11 @@ fn launch(
         child.go()?;
     }
     child.set_patience(record)?;
-    let pid = child.supervise(
-        host,
-        &mut Answers {
-            limits: &plan.rlimits,
-            filter: Answer::new(record.seccomp.as_ref(), record, Status::Running),
-        },
-    )?;
+    let mut answers = Answers {
+        limits: &plan.rlimits,
+        filter: Answer::new(record.seccomp.as_ref(), record, Status::Running),
+    };
+    let pid = child.supervise(host, &mut answers)?;
     let outputs = Outputs {
         console: &request.console,
         pidfd_socket: request.pidfd_socket.as_deref(),
@@ -136,7 +134,7 @@ fn launch(
         pid_file: request.pid_file.as_deref(),
     };
     outputs.give(child.console(), child.pidfd()?, pid)?;
-    let launched = child.commit(ToStage::Commit)?;
+    let mut launched = child.commit(ToStage::Commit, &answers.filter.take_bytes())?;
     launched.await_exec(plan)?;
     let console = launched
         .console

@@ -192,7 +192,10 @@ fn before_clone(plan: &LaunchPlan, config: &Config, limits: &[Step]) -> Vec<Acti
                 at,
             )),
             SlotSource::StartFifo => Some(does("make the start fifo", &Pointer::CONFIG)),
-            SlotSource::Control | SlotSource::Proc | SlotSource::InitPidfd => None,
+            SlotSource::Control
+            | SlotSource::Proc
+            | SlotSource::InitPidfd
+            | SlotSource::Lifeline => None,
         });
     }
     if devices_first(plan, config) {

@@ -75,7 +75,7 @@ pub struct LaunchPlan {
     pub rlimits: Vec<PlannedLimit>,
     /// How many fds from 3 on the program keeps.
     pub preserved: u32,
-    /// The seccomp filter that the stage asks for ([`Step::TakeFilter`]).
+    /// The seccomp filter of the process.
     pub filter: Option<PlannedFilter>,
 }
 
@@ -86,6 +86,8 @@ pub struct PlannedFilter {
     pub flags: u32,
     /// It notifies: somebody takes the listener.
     pub listens: bool,
+    /// It is loaded before the stage is ready, which asks for it ([`Step::TakeFilter`]). Otherwise it comes with the word that commits.
+    pub early: bool,
 }
 
 /// What is launched.
@@ -152,6 +154,8 @@ pub enum SlotSource {
     StartFifo,
     /// The pidfd of the container's init.
     InitPidfd,
+    /// The reading end of a pipe that hangs up when the parent ends.
+    Lifeline,
 }
 
 /// A detached clone that the parent makes when the stage asks for it.

@@ -61,7 +61,8 @@ pub(super) fn create(c: &mut Create<'_>) {
     let env = c.env();
     process::arguments(&mut c.draft, env);
     // The parent compiles it while we mount; nobody is there to ask after `start`.
-    seccomp::take(&mut c.draft);
+    let early = seccomp::waits_among_strangers(c);
+    seccomp::take(&mut c.draft, early);
     // Before `start`: an agent sees the program's first call, and whoever calls `start` has no part in it.
     seccomp::listen(&mut c.draft);
     // Where strangers can see us wait, we wait without a privilege that is not the program's.
@@ -95,7 +96,7 @@ pub(super) fn exec(e: &mut Exec<'_>) {
     limits::last_affinity(&mut e.draft);
     let env = e.draft.process.env.clone();
     process::arguments(&mut e.draft, env);
-    seccomp::take(&mut e.draft);
+    seccomp::take(&mut e.draft, false);
     seccomp::listen(&mut e.draft);
     process::await_commit(&mut e.draft);
     seccomp::load(&mut e.draft);

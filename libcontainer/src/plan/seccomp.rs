@@ -4,7 +4,7 @@ use stage::step::Step;
 
 use super::create::Create;
 use super::draft::Draft;
-use super::{PlannedFilter, Start, identity};
+use super::{LaunchKind, PlannedFilter, SlotSource, Start, identity};
 use crate::config::{self, Namespace};
 use crate::error::Pointer;
 
@@ -19,22 +19,33 @@ impl PlannedFilter {
         PlannedFilter {
             flags: seccomp.flags,
             listens: seccomp.agent.is_some(),
+            early: seccomp.agent.is_some(),
         }
     }
 }
 
-/// The filter is compiled by the parent while the stage works.
-pub(super) fn take(draft: &mut Draft<'_>) {
-    if let Some(filter) = draft.plan.filter {
+/// The filter is compiled by the parent while the stage works. It waits for none of it where it can: the word that commits brings it.
+pub(super) fn take(draft: &mut Draft<'_>, early: bool) {
+    if let Some(filter) = &mut draft.plan.filter {
+        filter.early |= early;
         // The kernel judges some flags only together with the one that asks for a listener.
         let flags = filter.flags | if filter.listens { NEW_LISTENER } else { 0 };
-        draft.push(&AT, Step::TakeFilter { flags });
+        let step = match filter.early {
+            true => Step::TakeFilter { flags },
+            false => Step::ExpectFilter { flags },
+        };
+        draft.push(&AT, step);
     }
 }
 
-/// A filter that notifies.
+/// A filter that notifies. An exec that waits for its agent would stay in the container if we were killed before the agent has the
+/// listener; a create's init goes with its container.
 pub(super) fn listen(draft: &mut Draft<'_>) {
     if let Some(filter) = draft.plan.filter.filter(|filter| filter.listens) {
+        if draft.plan.kind == LaunchKind::Exec {
+            let lifeline = draft.slot(SlotSource::Lifeline);
+            draft.push(&AT, Step::DieWithParent { lifeline });
+        }
         let (effective, permitted, inheritable) = raised(draft);
         let step = Step::Listen {
             flags: filter.flags,

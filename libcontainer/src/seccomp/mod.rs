@@ -43,10 +43,11 @@ impl Filter {
     pub fn compile(seccomp: &config::Seccomp) -> Result<Filter, Error> {
         let compiled = seccomp_profiles::compile(&seccomp.profile)
             .map_err(|error| Error::from(ConfigErrors::one(SECCOMP, error.to_string())))?;
-        let words = compiled.program.to_bytes();
-        let program = words
-            .chunks_exact(8)
-            .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()))
+        let program = compiled
+            .program
+            .instructions
+            .iter()
+            .map(|instruction| u64::from_ne_bytes(instruction.to_bytes()))
             .collect();
         Ok(Filter {
             flags: seccomp.flags,
@@ -60,6 +61,7 @@ impl Filter {
         PlannedFilter {
             flags: self.flags,
             listens: self.agent.is_some(),
+            early: self.agent.is_some(),
         }
     }
 
@@ -119,6 +121,11 @@ impl<'a> Answer<'a> {
             Some(_) => Ok(&self.bytes),
             None => Err(unplanned()),
         }
+    }
+
+    /// What goes with the word that commits, whole instructions; empty where there is no filter.
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
 
     /// The listener of a filter whose agent is the caller.

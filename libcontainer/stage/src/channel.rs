@@ -47,9 +47,8 @@ impl Channel {
         }
     }
 
-    /// Asks for the filter; how much of `space` it fills.
-    pub fn ask_filter(&self, space: &mut [u8]) -> Result<usize> {
-        self.send(&[ToParent::WantFilter as u8], None)?;
+    /// Waits for the parent's next word and the filter that comes with it; how much of `space` that fills. As [`Channel::receive`].
+    pub fn receive_filter(&self, space: &mut [u8]) -> Result<(ToStage, usize)> {
         let mut word = [0u8; 1];
         let mut nothing = RecvAncillaryBuffer::new(&mut []);
         let received = loop {
@@ -61,7 +60,9 @@ impl Channel {
         };
         match (received.bytes.checked_sub(1), ToStage::from_byte(word[0])) {
             (None, _) => sys::exit(1),
-            (Some(length), Some(ToStage::Done)) if length > 0 => Ok(length),
+            (Some(length), Some(word)) if length > 0 && length.is_multiple_of(8) => {
+                Ok((word, length))
+            }
             _ => Err(Fault::new(Call::Protocol, Errno::PROTO)),
         }
     }

@@ -12,12 +12,12 @@
 //!   │ ─── Done (fd) ──────────────────────▶ │
 //!   │ ◀── Console (master fd) ───────────── │
 //!   │ ◀── Note(step, errno) ─────────────── │  a step that may fail did
-//!   │ ◀── WantFilter ────────────────────── │
+//!   │ ◀── WantFilter ────────────────────── │  only for a filter that is loaded before the stage is ready
 //!   │ ─── Done, the filter's bytes ───────▶ │  eight each instruction (struct sock_filter)
 //!   │ ◀── Ready ─────────────────────────── │  nothing of config.json can fail any more
 //!   │ ◀── Listener(number) ──────────────── │  instead of Ready: a filter that notifies is loaded now, and this will be its listener
-//!   │ ─── Commit ─────────────────────────▶ │  the state is on disk: now wait for the fifo
-//!   │ ─── Start ──────────────────────────▶ │  the same, and go on at once
+//!   │ ─── Commit, the filter's bytes ─────▶ │  the state is on disk: now wait for the fifo
+//!   │ ─── Start, the filter's bytes ──────▶ │  the same, and go on at once
 //!   │ ◀── Failure ───────────────────────── │  at any time; the stage ends
 //!   └── EOF: the other side is gone, or (stage to parent) the program was executed
 //! ```

@@ -249,7 +249,7 @@ impl<'p> Stage<'p> {
             }
             self.channel()?.send(&[ToParent::Ready as u8], None)?;
         }
-        match (self.channel()?.receive()?.0, fifo) {
+        match (self.word()?, fifo) {
             (ToStage::Start, _) => self.audience = Audience::Stderr,
             (ToStage::Commit, None) => {}
             (ToStage::Commit, Some(fifo)) => {

@@ -198,6 +198,10 @@ steps! {
     79 Arguments { args: F::List, env: F::List, find_home: bool, uid: u32 }
     /// Asks the parent for the seccomp filter, which it compiles meanwhile, and sees whether the kernel knows `flags`.
     76 TakeFilter { flags: u32 }
+    /// Has the kernel kill this process when the parent ends: it may wait for something then, and not notice.
+    81 DieWithParent { lifeline: Slot }
+    /// Makes room for the filter, which comes with the parent's word, and sees whether the kernel knows `flags`.
+    80 ExpectFilter { flags: u32 }
     /// Marks every fd but 0 to 2 + `preserved` close-on-exec and loads the filter: what follows is execve. Without no-new-privileges the
     /// kernel wants CAP_SYS_ADMIN: the sets are raised to these first, and execve, which computes new ones from the bounding, inheritable
     /// and ambient sets alone, takes it away again. All 0: they are left as they are.

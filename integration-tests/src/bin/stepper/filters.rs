@@ -13,12 +13,6 @@ pub const NOTIFYING: [&str; 3] = ["notified-create", "notified-run", "notified-e
 
 const DOCKER: &str = include_str!("../../../fixtures/engines/docker.json");
 
-/// The one strike after which something is left: an exec that is killed before the agent has its listener. What it leaves waits for an
-/// answer on a listener that it holds itself, and ends with the container (docs/compatibility.md "Seccomp").
-pub fn is_known_to_leave(verb: &str, scope: &str, strike: &str) -> bool {
-    (verb, scope, strike) == ("notified-exec", "command", "kill")
-}
-
 /// The command of a line: what stands behind the dash, if there is one.
 pub fn command(verb: &'static str) -> &'static str {
     verb.split_once('-').map_or(verb, |(_, command)| command)

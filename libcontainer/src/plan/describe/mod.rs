@@ -46,6 +46,7 @@ pub(super) fn slot(plan: &LaunchPlan, slot: u8) -> String {
         Some(SlotSource::Namespace { path, .. }) => path.display().to_string(),
         Some(SlotSource::StartFifo) => "the start fifo".to_owned(),
         Some(SlotSource::InitPidfd) => "init's pidfd".to_owned(),
+        Some(SlotSource::Lifeline) => "the pipe that hangs up when the parent ends".to_owned(),
         None => format!("slot {slot}"),
     }
 }

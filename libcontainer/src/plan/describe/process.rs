@@ -172,6 +172,12 @@ pub(super) fn ending(step: &Step<Owned>) -> Option<String> {
             )
         }
         Step::TakeFilter { .. } => "ask the parent for the seccomp filter".to_owned(),
+        Step::ExpectFilter { .. } => {
+            "make room for the seccomp filter, which the parent's word brings".to_owned()
+        }
+        Step::DieWithParent { .. } => {
+            "be killed when the parent ends: the filter may keep us from noticing".to_owned()
+        }
         Step::Seccomp {
             flags, permitted, ..
         } => format!("load the seccomp filter{}", loading(*flags, *permitted)),

@@ -373,6 +373,10 @@ impl<'p> Stage<'p> {
                 Ok(())
             }
             Step::TakeFilter { flags } => self.take_filter(flags),
+            Step::ExpectFilter { flags } => self.expect_filter(flags),
+            Step::DieWithParent { lifeline } => {
+                sys::kill_on_hangup(self.slot(lifeline)?).on(Call::Fcntl)
+            }
             Step::Seccomp {
                 flags,
                 effective,
@@ -382,7 +386,6 @@ impl<'p> Stage<'p> {
             } => {
                 self.seal(preserved)?;
                 self.load_filter(flags, [effective, permitted, inheritable])
-                    .map(drop)
             }
             Step::Listen {
                 flags,

@@ -21,6 +21,7 @@ pub const EXIT_GROUP: usize = 231;
 pub const SETGROUPS: usize = 116;
 pub const IOCTL: usize = 16;
 pub const GETCWD: usize = 79;
+pub const FCNTL: usize = 72;
 pub const SETFSUID: usize = 122;
 pub const SETFSGID: usize = 123;
 

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod arch;
+mod filter;
 #[cfg(garboard_stage)]
 mod memory;
 
@@ -10,6 +11,8 @@ use core::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
+
+pub use filter::{filter_space, knows_seccomp_flags, seccomp};
 
 /// Result of a raw call.
 pub type Result<T> = core::result::Result<T, Errno>;
@@ -138,67 +141,20 @@ pub fn fill<'a>(table: &mut [*const c_char], strings: impl Iterator<Item = &'a C
     }
 }
 
-/// Zeroed memory for a filter, never given back: exec replaces it.
-pub fn filter_space() -> Result<&'static mut [u8]> {
-    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory of ours.
-    let address = unsafe {
-        mmap_anonymous(
-            core::ptr::null_mut(),
-            crate::message::FILTER_MAX,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE,
-        )
-    }?;
-    // SAFETY: the mapping is that long, zeroed, and ours alone for ever.
-    Ok(unsafe { core::slice::from_raw_parts_mut(address.cast(), crate::message::FILTER_MAX) })
-}
-
-const SECCOMP_SET_MODE_FILTER: usize = 1;
-
-/// seccomp(SECCOMP_SET_MODE_FILTER) with a filter of whole instructions; the fd that it returns, or 0.
-pub fn seccomp(flags: u32, filter: &[u8]) -> Result<usize> {
-    /// `struct sock_fprog` (linux/filter.h).
-    #[repr(C)]
-    struct Program {
-        length: u16,
-        instructions: *const u8,
+/// Has the kernel kill this process when nobody can write to a pipe any more; `pipe` is its reading end. Source: fcntl(2) F_SETSIG.
+pub fn kill_on_hangup(pipe: BorrowedFd<'_>) -> Result<()> {
+    const SETFL: usize = 4;
+    const SETOWN: usize = 8;
+    const SETSIG: usize = 10;
+    const SIGKILL: usize = 9;
+    const ASYNC: usize = 0o20000;
+    let own = rustix::process::getpid().as_raw_pid() as usize;
+    for (command, argument) in [(SETOWN, own), (SETSIG, SIGKILL), (SETFL, ASYNC)] {
+        let fd = pipe.as_raw_fd() as usize;
+        // SAFETY: numbers; no memory is touched.
+        check(unsafe { arch::syscall(arch::FCNTL, [fd, command, argument, 0, 0, 0]) })?;
     }
-    let length = filter.len().checked_div(8).unwrap_or(0);
-    let program = Program {
-        length: u16::try_from(length).map_err(|_| Errno::INVAL)?,
-        instructions: filter.as_ptr(),
-    };
-    // SAFETY: the kernel reads the struct and `length` instructions of eight bytes, which lie in `filter`, and writes nothing.
-    let result = unsafe {
-        arch::syscall(
-            arch::SECCOMP,
-            [
-                SECCOMP_SET_MODE_FILTER,
-                flags as usize,
-                &raw const program as usize,
-                0,
-                0,
-                0,
-            ],
-        )
-    };
-    check(result)
-}
-
-/// Whether the kernel knows these flags of seccomp(2): it looks at them before it reads the filter, and there is none to read.
-pub fn knows_seccomp_flags(flags: u32) -> Result<()> {
-    // SAFETY: the filter's address is null, so the call can only be refused.
-    let result = unsafe {
-        arch::syscall(
-            arch::SECCOMP,
-            [SECCOMP_SET_MODE_FILTER, flags as usize, 0, 0, 0, 0],
-        )
-    };
-    match check(result) {
-        Err(Errno::FAULT) => Ok(()),
-        other => other.map(drop),
-    }
+    Ok(())
 }
 
 /// execve(2); returns only on failure. Not execveat, which fewer seccomp profiles allow.
