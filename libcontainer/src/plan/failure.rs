@@ -156,12 +156,18 @@ fn sentence(plan: &LaunchPlan, planned: &Planned, failure: &Failure) -> String {
     }
 }
 
+const EISDIR: i32 = 21;
+
 /// The words of Go's `exec.LookPath`.
 fn program(name: &str, failure: &Failure) -> String {
     let errno = Errno(failure.errno);
     match failure.call {
         Call::Check => format!("exec: {name:?}: executable file not found in $PATH"),
         Call::Stat => format!("exec: {name:?}: stat {name}: {errno}"),
+        // runc had "permission denied" here before it had "is a directory": Docker 20.10 and Podman know only the former, and then exit with 126.
+        Call::Access if errno.0 == EISDIR => {
+            format!("exec: {name:?}: {errno}: permission denied")
+        }
         _ => format!("exec: {name:?}: {errno}"),
     }
 }

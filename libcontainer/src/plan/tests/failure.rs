@@ -59,7 +59,12 @@ fn the_phrases_of_a_missing_program() {
             r#"exec: "/x": stat /x: no such file or directory"#,
         ),
         (&path, Call::Access, 13, r#"exec: "/x": permission denied"#),
-        (&path, Call::Access, 21, r#"exec: "/x": is a directory"#),
+        (
+            &path,
+            Call::Access,
+            21,
+            r#"exec: "/x": is a directory: permission denied"#,
+        ),
     ] {
         assert_eq!(
             failed(plan, "FindProgram", call, errno, ""),
