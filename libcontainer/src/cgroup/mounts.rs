@@ -5,7 +5,10 @@
 
 use std::path::PathBuf;
 
+use super::layout::{CgroupLayout, Hierarchy};
 use super::{CgroupPlan, Version};
+use crate::error::Error;
+use crate::host::Host;
 
 /// The view of cgroups a container may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,18 +31,24 @@ pub struct HierarchyMount {
     pub options: String,
     /// The container's directory on the host.
     pub own: PathBuf,
+    /// Who may not make that directory runs the container where it is itself; this is there.
+    pub instead: Option<PathBuf>,
 }
 
 impl CgroupPlan {
-    /// What mounts of type `cgroup` consist of under this plan.
-    pub fn mounts(&self) -> CgroupMounts {
+    /// What mounts of type `cgroup` consist of under this plan. Errors: the host's layout cannot be read.
+    pub(crate) fn mounts(&self, host: &Host) -> Result<CgroupMounts, Error> {
         if let [only] = self.places.as_slice()
             && only.is_unified()
         {
-            return CgroupMounts::Unified {
+            return Ok(CgroupMounts::Unified {
                 own: Some(only.host_path()),
-            };
+            });
         }
+        let callers: &[Hierarchy] = match host.cgroup_layout()? {
+            CgroupLayout::Legacy(hierarchies) if self.tolerant => hierarchies,
+            _ => &[],
+        };
         let v1 = self
             .places
             .iter()
@@ -62,13 +71,17 @@ impl CgroupPlan {
                     name,
                     options: place.controllers.join(","),
                     own: place.host_path(),
+                    instead: callers
+                        .iter()
+                        .find(|caller| caller.mount_point == place.mount)
+                        .map(|caller| caller.mount_point.join(&caller.own)),
                 }
             })
             .collect::<Vec<_>>();
-        if hierarchies.is_empty() {
+        Ok(if hierarchies.is_empty() {
             CgroupMounts::Unified { own: None }
         } else {
             CgroupMounts::Legacy { hierarchies, links }
-        }
+        })
     }
 }

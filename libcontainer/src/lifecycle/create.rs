@@ -352,7 +352,7 @@ pub fn plan_facts(
         },
         privileged: host.has_sys_admin()?,
         in_userns: host.in_user_namespace()?,
-        cgroup: cgroup_plan.mounts(),
+        cgroup: cgroup_plan.mounts(host)?,
         selinux: config.mount_label.is_some() && host.selinux_enabled(),
         kcore: host.has_kcore(),
         joined: joined.facts,

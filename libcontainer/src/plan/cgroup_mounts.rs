@@ -113,13 +113,7 @@ fn legacy(
     c.draft.push(at, tmpfs);
     for hierarchy in hierarchies {
         if let Some(target) = inside(mount, &hierarchy.name) {
-            let step = hierarchy_step(c, mount, hierarchy, &target, at);
-            // Without privilege the container may have no cgroup in it, and then nothing to see.
-            let absent = match c.facts.privileged || has_namespace(c) {
-                true => OnError::Fail,
-                false => OnError::Ignore([ENOENT, EACCES, 0, 0]),
-            };
-            c.draft.push_or(at, step, absent);
+            hierarchy_steps(c, mount, hierarchy, &target, at);
         }
     }
     for (name, content) in links {
@@ -142,28 +136,42 @@ fn inside(mount: &Mount, name: &str) -> Option<ContainerPath> {
     ContainerPath::parse(&format!("{}/{name}", mount.target)).ok()
 }
 
-/// Read-only where the configuration says so: a writable release_agent is run by the host (CVE-2022-0492).
-fn hierarchy_step(
+fn hierarchy_steps(
     c: &mut Create<'_>,
     mount: &Mount,
     hierarchy: &HierarchyMount,
     target: &ContainerPath,
     at: &Pointer,
-) -> Step<Owned> {
+) {
+    // Read-only where the configuration says so: a writable release_agent is run by the host (CVE-2022-0492).
     let set = V1_FLAGS | (mount.attr_set & MOUNT_ATTR_RDONLY);
     if has_namespace(c) {
         let options: Vec<&str> = hierarchy.options.split(',').collect();
-        return new_mount("cgroup", &options, set, target);
+        c.draft.push(at, new_mount("cgroup", &options, set, target));
+        return;
     }
-    let source = Source {
-        path: &hierarchy.own,
-        recursive: false,
-        idmap: None,
-        system: true,
+    let bind = |c: &mut Create<'_>, path| {
+        let source = Source {
+            path,
+            recursive: false,
+            idmap: None,
+            system: true,
+        };
+        let attributes = Attributes {
+            set,
+            ..Attributes::default()
+        };
+        bind_step(c, &source, target, attributes, 0, at)
     };
-    let attributes = Attributes {
-        set,
-        ..Attributes::default()
-    };
-    bind_step(c, &source, target, attributes, 0, at)
+    let own = bind(c, &hierarchy.own);
+    let absent = [ENOENT, EACCES, 0, 0];
+    match &hierarchy.instead {
+        Some(path) => {
+            c.draft.push_or(at, own, OnError::Instead(absent));
+            let instead = bind(c, path);
+            // Not to be reached either by who may not walk there: then there is nothing to see.
+            c.draft.push_or(at, instead, OnError::Ignore(absent));
+        }
+        None => c.draft.push(at, own),
+    }
 }

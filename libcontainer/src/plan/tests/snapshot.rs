@@ -133,6 +133,7 @@ fn snapshot_pod() {
             name: "cpu,cpuacct".to_owned(),
             options: "cpu,cpuacct".to_owned(),
             own: "/sys/fs/cgroup/cpu,cpuacct/c1".into(),
+            instead: None,
         }],
         links: vec![("cpu".to_owned(), "cpu,cpuacct".to_owned())],
     };
