@@ -25,7 +25,7 @@ build:
 
 # What Debian has and a fresh machine may lack. apt is asked only if something is missing.
 PACKAGES := gcc libc6-dev busybox-static hyperfine strace runc util-linux uidmap mmdebstrap dbus qemu-system-x86 e2fsprogs libseccomp-dev \
-  containerd containernetworking-plugins
+  containerd containernetworking-plugins docker.io docker-compose podman conmon netavark aardvark-dns buildah slirp4netns fuse-overlayfs
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then echo "installing: "$$missing; apt-get update -qq && \
@@ -59,18 +59,18 @@ unit:
 DEBIAN := $(abspath $(TARGET_DIR))/debian-rootfs
 export GARBOARD_TEST_DEBIAN := $(DEBIAN)
 debian: packages
-	@test -e $(DEBIAN)/usr/sbin/nginx || { rm -rf $(DEBIAN).new && \
-	mmdebstrap --quiet --variant=minbase --include=python3,nginx-light,redis-server bookworm $(DEBIAN).new && \
+	@test -e $(DEBIAN)/usr/lib/postgresql || { rm -rf $(DEBIAN).new && \
+	mmdebstrap --quiet --variant=minbase --include=python3,nginx-light,redis-server,postgresql bookworm $(DEBIAN).new && \
 	rm -rf $(DEBIAN) && mv $(DEBIAN).new $(DEBIAN); }
 
 suite: build tools debian
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite
 
 # Under the engines, by both doors: the command in runc's place, and the shim. Debian's runc shows that the tests are right.
-engines: build tools
+engines: build tools debian
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place native --door command
 
-engines-all: build tools
+engines-all: build tools debian
 	GARBOARD_TEST_ALL=1 GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place native
 
 # In the virtual machine: systemd, cgroup v2 with every controller, AppArmor and all capabilities, as root and as a user with subordinate ids.

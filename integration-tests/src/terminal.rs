@@ -45,6 +45,15 @@ impl Terminal {
             .args(["--ctty", "--wait"])
             .arg(command.get_program())
             .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => session.env(name, value),
+                None => session.env_remove(name),
+            };
+        }
+        if let Some(dir) = command.get_current_dir() {
+            session.current_dir(dir);
+        }
         session
             .stdin(Stdio::from(pty.slave.try_clone()?))
             .stdout(Stdio::from(pty.slave.try_clone()?))

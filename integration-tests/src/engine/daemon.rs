@@ -81,6 +81,11 @@ impl Daemon {
         self.end(Signal::SIGKILL)
     }
 
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self) -> Done {
+        self.end(Signal::SIGTERM)
+    }
+
     /// The end of what it has written to its log, for messages.
     pub fn said(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();

@@ -7,8 +7,11 @@
 pub mod containerd;
 pub mod cri;
 pub mod daemon;
+pub mod doc;
+pub mod docker;
 pub mod events;
 pub mod image;
+pub mod podman;
 pub mod task;
 
 use std::cell::RefCell;

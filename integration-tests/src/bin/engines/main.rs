@@ -3,6 +3,8 @@
 //! The runtime is `$GARBOARD_TEST_RUNTIME`, or `garboard` beside this program; its shim `$GARBOARD_TEST_SHIM`, or `containerd-shim-garboard-v2` beside the
 //! runtime. Cases are grouped by engine and subject, one file each, and are named `DOOR::FILE::CASE`.
 
+mod buildah;
+mod compose;
 mod cri;
 mod cri_exec;
 mod ctr;
@@ -10,6 +12,14 @@ mod ctr_events;
 mod ctr_exec;
 mod ctr_io;
 mod ctr_survival;
+mod docker;
+mod docker_build;
+mod docker_life;
+mod docker_network;
+mod docker_terminal;
+mod podman;
+mod podman_pods;
+mod podman_rootless;
 
 fn main() -> std::process::ExitCode {
     let cases = [
@@ -20,6 +30,16 @@ fn main() -> std::process::ExitCode {
         ctr_survival::cases(),
         cri::cases(),
         cri_exec::cases(),
+        docker::cases(),
+        docker_life::cases(),
+        docker_terminal::cases(),
+        docker_network::cases(),
+        docker_build::cases(),
+        compose::cases(),
+        podman::cases(),
+        podman_pods::cases(),
+        podman_rootless::cases(),
+        buildah::cases(),
     ];
     let status = garboard_integration_tests::runner::main(cases.concat());
     std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))
