@@ -1,5 +1,6 @@
 //! The program as containerd calls it, against a real kernel: what it prints, what it leaves, what it inherits to the process behind it.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -151,4 +152,28 @@ fn a_start_that_fails_leaves_nothing() {
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
     assert!(text(&output.stderr).contains("config.json"));
     assert_eq!(std::fs::read_dir(&bundle.0).expect("bundle").count(), 0);
+}
+
+/// The word that the shim starts itself with: its three streams become the descriptors 3 to 5 of a logging program.
+#[test]
+fn it_becomes_a_logging_program() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_containerd-shim-garboard-v2"))
+        .args([
+            "become-logger",
+            "/bin/sh",
+            "-c",
+            "cat <&3 >&4; echo $0 >&5",
+            "name",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the shim runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"text").expect("written");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(text(&output.stdout), "text");
+    assert_eq!(text(&output.stderr), "name\n");
 }

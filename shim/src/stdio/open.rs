@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::error::{Error, Field};
 use super::logger::Logger;
@@ -15,9 +15,6 @@ use super::uri::{self, Binary, Target};
 use super::{
     Input, Opened, Output, Request, Sink, StdinKeeper, Streams, call, errno, set_nonblocking,
 };
-
-/// The capacity of a pipe between a process and its fifo, and of the fifo; the default is 64 KiB. Only what is in it takes memory.
-const CAPACITY: usize = 256 << 10;
 
 /// Opens the streams of a process that is to be made. May wait a little: for a disk, and up to 30 s for a logging program.
 pub fn open(request: &Request<'_>) -> Result<Opened, Error> {
@@ -118,9 +115,6 @@ impl Opening<'_> {
         if !self.request.terminal {
             let (read, write) = self.pipe(field)?;
             set_nonblocking(&read).map_err(call(field, "fcntl(F_SETFL)"))?;
-            if matches!(sink, Sink::Pipe(_)) {
-                enlarge(&read);
-            }
             self.fds[if field == Field::Stdout { 1 } else { 2 }] = Some(write);
             pipe = Some(read);
         }
@@ -132,7 +126,6 @@ impl Opening<'_> {
     fn logger(&mut self, binary: &Binary) -> Result<(), Error> {
         let (out, stdout) = self.pipe(Field::Stdout)?;
         let (err, stderr) = self.pipe(Field::Stderr)?;
-        enlarge(&out);
         self.streams.logger = Some(Logger::spawn(
             binary,
             self.request.container,
@@ -212,7 +205,6 @@ fn open_sink(field: Field, path: &Path) -> Result<Sink, Error> {
     if !is_fifo(field, &fifo)? {
         return Ok(Sink::File(fifo));
     }
-    enlarge(&fifo);
     Ok(Sink::Pipe(fifo))
 }
 
@@ -226,11 +218,6 @@ fn open_log(field: Field, path: &Path) -> Result<OwnedFd, Error> {
     }
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
     rustix::fs::open(path, flags, Mode::from_raw_mode(0o644)).map_err(at(field, "open", path))
-}
-
-/// Fewer turns for much output. Refused beyond a user's limit (pipe(7), pipe-user-pages-soft): then it is slower, no more.
-fn enlarge(pipe: &OwnedFd) {
-    let _ = fcntl_setpipe_size(pipe, CAPACITY);
 }
 
 fn at(field: Field, call: &'static str, path: &Path) -> impl Fn(Errno) -> Error {

@@ -104,6 +104,21 @@ fn a_terminal_goes_to_the_first_of_them() {
 }
 
 #[test]
+fn a_program_that_died_does_not_stop_its_terminal() {
+    let place = Place::new();
+    let uri = shell("binary", "exit");
+    let mut request = place.request(["", &uri, ""]);
+    request.terminal = true;
+    let opened = open(&request).expect("ready");
+    let (master, slave) = terminal();
+    let child = process("seq 100000", three(slave));
+    let mut running = opened.streams.into_pumps(Some(master)).expect("pumps");
+    gone(running.logger.as_mut().expect("a program"));
+    drive(running.pumps, Direction::Output);
+    succeeded(child);
+}
+
+#[test]
 fn a_program_that_is_not_ready_is_an_error() {
     let place = Place::new();
     for (uri, said) in [

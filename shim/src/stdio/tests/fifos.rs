@@ -65,6 +65,30 @@ fn nobody_reads_and_then_somebody_gets_everything() {
 }
 
 #[test]
+fn only_a_loud_stream_gets_large_pipes() {
+    let place = Place::new();
+    let out = place.fifo("out");
+    let size = |bytes: u64| {
+        let opened = open(&place.request(["", &out, ""])).expect("opened");
+        let mut client = client(&out);
+        let size = client.try_clone().expect("another");
+        let read = thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
+        let child = process(&format!("head -c {bytes} /dev/zero"), opened.fds);
+        // Slower than the process: its pipe is full each time.
+        let mut pumps = opened.streams.into_pumps(None).expect("pumps").pumps;
+        while turn(&mut pumps[0]) != Progress::Done {
+            thread::sleep(std::time::Duration::from_millis(2));
+        }
+        drop(pumps);
+        assert_eq!(read.join().expect("joined").expect("read"), bytes);
+        succeeded(child);
+        rustix::pipe::fcntl_getpipe_size(&size).expect("a pipe")
+    };
+    assert_eq!(size(32 << 10), 64 << 10);
+    assert_eq!(size(8 << 20), 256 << 10);
+}
+
+#[test]
 fn stdin_outlives_its_clients_until_it_is_closed() {
     let place = Place::new();
     let (stdin, out) = (place.fifo("in"), place.fifo("out"));
