@@ -12,6 +12,7 @@ pub mod docker;
 pub mod events;
 pub mod image;
 pub mod podman;
+pub mod shim;
 pub mod task;
 
 use std::cell::RefCell;

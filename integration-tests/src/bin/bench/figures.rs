@@ -3,7 +3,7 @@
 use garboard_integration_tests::case::Failure;
 use garboard_integration_tests::place::Place;
 
-use crate::{Bench, cost, limits, systemd, time};
+use crate::{Bench, cost, ctr, limits, shim, systemd, time};
 
 /// One row.
 #[derive(Debug)]
@@ -139,6 +139,74 @@ pub fn all() -> Vec<Figure> {
             Native,
             (0.0, 0.0),
             cost::left_after_runs,
+        ),
+        row(
+            "shim: RSS with one container, MB",
+            Native,
+            (4.0, 2.5),
+            shim::rss,
+        ),
+        row(
+            "shim: memory of 100 pods with their inits / runc's",
+            Native,
+            (0.4, 0.2),
+            shim::memory_of_pods,
+        ),
+        row("shim: ctr run --rm / runc's", Native, (0.7, 0.5), ctr::run),
+        row(
+            "shim: start, create, start, wait, delete, shutdown / runc's",
+            Native,
+            (0.7, 0.5),
+            shim::whole_life,
+        ),
+        row(
+            "shim: ctr task exec / runc's",
+            Native,
+            (0.4, 0.15),
+            ctr::exec,
+        ),
+        row("shim: exec / runc's", Native, (0.4, 0.15), shim::exec),
+        row(
+            "shim: CPU of 50 pods, an exec probe a second each / runc's",
+            Native,
+            (0.4, 0.15),
+            shim::cpu_of_probes,
+        ),
+        row(
+            "shim: time of a container, 8 at once / runc's",
+            Native,
+            (0.5, 0.25),
+            shim::lives_at_once,
+        ),
+        row(
+            "shim: time of a ctr run --rm, 8 at once / runc's",
+            Native,
+            (0.5, 0.25),
+            ctr::runs_at_once,
+        ),
+        row(
+            "shim: RSS after 100,000 execs less after 1,000, kB",
+            Native,
+            (256.0, 64.0),
+            shim::growth,
+        ),
+        row(
+            "shim: 2,000 short-lived containers, 8 at once: wrong or lost",
+            Native,
+            (0.0, 0.0),
+            ctr::lost,
+        ),
+        row(
+            "shim: 1 GB of output: bytes lost",
+            Native,
+            (0.0, 0.0),
+            shim::output_lost,
+        ),
+        row(
+            "shim: 1 GB of output: time / runc's",
+            Native,
+            (1.0, 0.67),
+            shim::output_time,
         ),
         row("systemd driver: run / runc", Vm, (0.7, 0.5), systemd::run),
         row(

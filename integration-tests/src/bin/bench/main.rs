@@ -5,8 +5,10 @@
 //! bound is missed, 2 if a figure could not be taken.
 
 mod cost;
+mod ctr;
 mod figures;
 mod limits;
+mod shim;
 mod systemd;
 mod time;
 
