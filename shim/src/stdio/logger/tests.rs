@@ -150,7 +150,7 @@ fn it_is_asked_to_end_and_then_made_to() {
     let place = Place::new();
     let uri = shell(
         "binary",
-        "trap '' TERM; exec 5>&-; while :; do sleep 1000 <&- 3<&- 4<&-; done",
+        "trap '' TERM; exec 5>&-; while :; do sleep 1 <&- 3<&- 4<&-; done",
     );
     let mut opened = start(&place, &uri).expect("ready");
     let mut logger = opened.streams.logger.take().expect("a program");

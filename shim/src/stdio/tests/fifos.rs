@@ -154,7 +154,7 @@ fn a_stream_that_a_child_holds_open_is_not_done() {
     let out = place.fifo("out");
     let opened = open(&place.request(["", &out, ""])).expect("opened");
     let read = reader(&out);
-    let child = process("sleep 1000 & echo $!", opened.fds);
+    let child = process("sleep 100 & echo $!", opened.fds);
     let mut pumps = opened.streams.into_pumps(None).expect("pumps").pumps;
     succeeded(child);
     assert_eq!(turn(&mut pumps[0]), Progress::Source);
