@@ -83,6 +83,7 @@ impl Daemon {
     fn removed(&mut self, call: Call, key: &Key) {
         // Of a container that was only created, the delete was the end.
         self.exited(key);
+        self.tell_held(key);
         let response = self.deleted(key);
         self.unwatch_memory(key);
         let execs = self

@@ -1,6 +1,6 @@
 //! The end of a process, and the order in which containerd hears of it:
 //!
-//! - what it wrote has gone out as far as its reader takes it;
+//! - what it wrote has gone out, unless nobody takes it: half a second is enough to tell a slow reader from a dead one;
 //! - a start that is under way is told first;
 //! - want of memory is told before the end that it brought;
 //! - init's end is the last of its container: what was executed in it ends before. Where init took no pid namespace with it, the rest is
@@ -9,14 +9,17 @@
 //! Each end is told once: the registration of the pidfd is gone before anything else happens.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
 use libcontainer::OomEvent;
 
-use super::Daemon;
 use super::control::{timestamp, unsigned, waited};
 use super::task::{Exit, Key, Phase};
+use super::{Daemon, Source};
 
+/// How long the end of a process waits for the reader of its output.
+const OUTPUT: Duration = Duration::from_millis(500);
 /// 128 and SIGKILL.
 const KILLED: u32 = 137;
 
@@ -24,7 +27,6 @@ impl Daemon {
     /// Its pidfd is readable.
     pub(super) fn exited(&mut self, key: &Key) {
         let Some(exit) = self.reap(key) else { return };
-        self.drain(key);
         let Some(process) = self.process(key) else {
             return;
         };
@@ -98,6 +100,27 @@ impl Daemon {
     }
 
     fn tell(&mut self, key: &Key, exit: Exit) {
+        if self.is_through(key) {
+            return self.tell_now(key, exit);
+        }
+        if let Some(process) = self.process(key) {
+            process.streams.held = Some(exit);
+            self.reactor
+                .at(Instant::now() + OUTPUT, Source::HeldTimer(key.clone()));
+        }
+    }
+
+    /// Its output is through, or has had its time.
+    pub(super) fn tell_held(&mut self, key: &Key) {
+        if let Some(process) = self.process(key)
+            && let Some(exit) = process.streams.held.take()
+        {
+            self.tell_now(key, exit);
+            self.tell_init_if_last(&key.container);
+        }
+    }
+
+    fn tell_now(&mut self, key: &Key, exit: Exit) {
         if key.is_init() || exit.status == KILLED {
             self.tell_late_kills(key);
         }

@@ -5,9 +5,9 @@
 //!                                      │  ▲
 //!                                 jobs ▼  │ outcomes
 //!                                    Workers ─▶ libcontainer: create, start, exec, kill, delete
-//!  fifos ◀── Pump ──▶ pipes and terminals of the processes        pidfds ──▶ exit
+//!  fifos ◀── Pumper ──▶ pipes and terminals of the processes      pidfds ──▶ exit
 //! ```
-//! One thread owns all of it and never blocks; it sleeps in [`Reactor::wait`]. What may block, which is every call of the library that
+//! One thread owns all of it but the streams and never blocks; it sleeps in [`Reactor::wait`]. What may block, which is every call of the library that
 //! changes something, is a job for the [`Workers`]. So a hook that takes ten seconds delays the call that runs it and nothing else, and
 //! nothing here is locked. Containers are made by this process, so it is their parent: an exit is a readable pidfd, no process can be
 //! taken for another, and no reaper is needed.
@@ -21,6 +21,7 @@ mod delete;
 mod exec;
 mod exit;
 mod failure;
+mod pumper;
 mod pumps;
 mod reactor;
 mod service;
@@ -46,7 +47,7 @@ use rustix::net::{SocketAddrUnix, getsockname};
 use crate::publisher::Publisher;
 use crate::stdio::Logger;
 use crate::wire::{self, Connection};
-use pumps::Pumped;
+use pumper::Pumper;
 use reactor::{Interest, Reactor, Token};
 use task::{Key, Process, Task};
 use workers::Workers;
@@ -88,10 +89,10 @@ enum Source {
     Publisher,
     PublisherTimer,
     Client(u64),
-    Pump(u64),
     Exit(Key),
     Oom(Key),
-    /// A `delete` has waited long enough for output that nobody reads.
+    /// The end of a process, or its `Delete`, has waited long enough for output that nobody reads.
+    HeldTimer(Key),
     DeleteTimer(Key),
     Logger(u64),
     LoggerTimer(u64),
@@ -116,7 +117,9 @@ struct Daemon {
     signals: SignalFd,
     clients: HashMap<u64, Client>,
     tasks: HashMap<Arc<str>, Task>,
-    pumps: HashMap<u64, Pumped>,
+    /// Whose a stream is.
+    pumps: HashMap<u64, Key>,
+    pumper: Option<Pumper>,
     loggers: HashMap<u64, (Logger, Token)>,
     publisher: Publisher,
     /// With the publisher's count of its sockets.
@@ -209,6 +212,7 @@ impl Daemon {
             clients: HashMap::new(),
             tasks: HashMap::new(),
             pumps: HashMap::new(),
+            pumper: None,
             loggers: HashMap::new(),
             publishing: None,
             publisher_timer: None,
@@ -241,13 +245,13 @@ impl Daemon {
                 self.publisher.tick(Instant::now());
             }
             Source::Client(number) => self.client_ready(number),
-            Source::Pump(number) => self.pump(number, token),
             Source::Exit(key) => {
                 if self.reactor.knows(token) {
                     self.exited(&key);
                 }
             }
             Source::Oom(key) => self.out_of_memory(&key),
+            Source::HeldTimer(key) => self.tell_held(&key),
             Source::DeleteTimer(key) => self.drained_or_not(&key),
             Source::Logger(number) => self.logger_ended(number),
             Source::LoggerTimer(number) => self.logger_overdue(number),

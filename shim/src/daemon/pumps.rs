@@ -1,175 +1,126 @@
-//! The streams of processes in the loop: each pump is registered with the end that it waits for, and with no other.
+//! The streams of processes, as the daemon knows them: by their numbers. What copies is [`super::pumper`]'s.
 
 use std::time::Instant;
 
-use super::reactor::{Interest, Token};
-use super::task::Key;
+use super::pumper::{Order, Pumper};
+use super::reactor::Interest;
+use super::task::{Key, Output};
 use super::{Daemon, Source};
-use crate::stdio::{Direction, Progress, Pump, Running};
-
-#[derive(Debug)]
-pub struct Pumped {
-    pump: Pump,
-    key: Key,
-    waits: Option<(End, Token)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Source,
-    Sink,
-}
-
-/// More than any pipe holds: what was written before the end is through after as many turns, unless its reader is slow.
-const TURNS_AT_THE_END: usize = 4;
+use crate::stdio::{Direction, Logger, Pump, Running};
 
 impl Daemon {
     /// A process has begun: what is copied for it, until it is deleted.
     pub(super) fn attach(&mut self, key: &Key, running: Running) {
-        let logger = running.logger.and_then(|logger| {
-            let number = self.number();
-            let added = self
-                .reactor
-                .add(logger.fd(), Interest::Readable, Source::Logger(number));
-            match added {
-                Ok(token) => {
-                    self.loggers.insert(number, (logger, token));
-                    Some(number)
-                }
-                Err(errno) => {
-                    log::error!("epoll_ctl(pidfd): {errno}");
-                    None
-                }
-            }
-        });
-        let mut numbers = Vec::with_capacity(running.pumps.len());
+        let logger = running.logger.and_then(|logger| self.attach_logger(logger));
+        let mut inputs = Vec::new();
+        let mut outputs = Vec::new();
         for pump in running.pumps {
-            let number = self.number();
-            numbers.push((number, pump.direction()));
-            let pumped = Pumped {
-                pump,
-                key: key.clone(),
-                waits: None,
+            let direction = pump.direction();
+            let Some(number) = self.copy(key, pump) else {
+                continue;
             };
-            self.pumps.insert(number, pumped);
+            match direction {
+                Direction::Input => inputs.push(number),
+                Direction::Output => outputs.push(Output {
+                    number,
+                    through: false,
+                }),
+            }
         }
         let Some(process) = self.process(key) else {
             return;
         };
         let streams = &mut process.streams;
+        streams.inputs = inputs;
+        streams.outputs = outputs;
         streams.logger = logger;
         streams.terminal = running.terminal;
         streams.stdin = running.stdin.filter(|_| !streams.stdin_closed);
-        for (number, direction) in &numbers {
-            match direction {
-                Direction::Input => streams.inputs.push(*number),
-                Direction::Output => streams.outputs.push(*number),
-            }
+    }
+
+    fn attach_logger(&mut self, logger: Logger) -> Option<u64> {
+        let number = self.number();
+        let added = self
+            .reactor
+            .add(logger.fd(), Interest::Readable, Source::Logger(number));
+        let token = added
+            .inspect_err(|errno| log::error!("epoll_ctl(pidfd): {errno}"))
+            .ok()?;
+        self.loggers.insert(number, (logger, token));
+        Some(number)
+    }
+
+    fn copy(&mut self, key: &Key, pump: Pump) -> Option<u64> {
+        if self.pumper.is_none() {
+            self.pumper = Pumper::new(self.workers.mailbox())
+                .inspect_err(|errno| log::error!("no thread for the streams: {errno}"))
+                .ok();
         }
-        for (number, _) in numbers {
-            self.advance(number);
+        let number = self.number();
+        self.pumper.as_ref()?.order(Order::Copy(number, pump));
+        self.pumps.insert(number, key.clone());
+        Some(number)
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(pumper) = &self.pumper {
+            pumper.order(order);
         }
     }
 
-    pub(super) fn pump(&mut self, number: u64, token: Token) {
-        if self.reactor.knows(token) {
-            self.advance(number);
-        }
-    }
-
-    fn advance(&mut self, number: u64) -> Option<Progress> {
-        let pumped = self.pumps.get_mut(&number)?;
-        let progress = pumped.pump.advance();
-        let end = match progress {
-            Progress::Done => {
-                self.drop_pump(number);
-                return Some(progress);
-            }
-            Progress::Sink => End::Sink,
-            Progress::Source => End::Source,
-            // Both ends are ready: whichever it is registered with brings the next turn.
-            Progress::More if pumped.waits.is_some() => return Some(progress),
-            Progress::More => End::Source,
-        };
-        if pumped.waits.is_some_and(|(waits, _)| waits == end) {
-            return Some(progress);
-        }
-        if let Some((end, token)) = pumped.waits.take() {
-            match end {
-                End::Source => self.reactor.remove(pumped.pump.source(), token),
-                End::Sink => self.reactor.remove(pumped.pump.sink(), token),
-            }
-        }
-        let source = Source::Pump(number);
-        let added = match end {
-            End::Source => self
-                .reactor
-                .add(pumped.pump.source(), Interest::Readable, source),
-            End::Sink => self
-                .reactor
-                .add(pumped.pump.sink(), Interest::Writable, source),
-        };
-        match added {
-            Ok(token) => pumped.waits = Some((end, token)),
-            Err(errno) => {
-                // Nobody would ever call it again: better an end that shows than a stream that stands still.
-                log::error!("epoll_ctl(stream of {}): {errno}", pumped.key.container);
-                self.drop_pump(number);
-            }
-        }
-        Some(progress)
-    }
-
-    /// What a process that has ended had written goes out as far as it is taken.
-    pub(super) fn drain(&mut self, key: &Key) {
+    /// Whether all that the process had written has gone to its reader. If not, that will be told.
+    pub(super) fn is_through(&mut self, key: &Key) -> bool {
         let outputs = self
             .process(key)
             .map_or_else(Vec::new, |process| process.streams.outputs.clone());
-        for number in outputs {
-            for _ in 0..TURNS_AT_THE_END {
-                if self.advance(number) != Some(Progress::More) {
-                    break;
-                }
+        for output in &outputs {
+            self.order(Order::Settle(output.number));
+        }
+        outputs.is_empty()
+    }
+
+    /// It waits for what may never come: a pipe that is empty, and that another process holds open.
+    pub(super) fn pump_through(&mut self, number: u64) {
+        let Some(key) = self.pumps.get(&number).cloned() else {
+            return;
+        };
+        if let Some(process) = self.process(&key) {
+            let outputs = &mut process.streams.outputs;
+            for output in outputs.iter_mut().filter(|one| one.number == number) {
+                output.through = true;
+            }
+            if outputs.iter().all(|output| output.through) {
+                self.tell_held(&key);
             }
         }
     }
 
-    fn drop_pump(&mut self, number: u64) {
-        let Some(pumped) = self.pumps.remove(&number) else {
+    /// It is no more.
+    pub(super) fn pump_done(&mut self, number: u64) {
+        let Some(key) = self.pumps.remove(&number) else {
             return;
         };
-        if let Some((end, token)) = pumped.waits {
-            match end {
-                End::Source => self.reactor.remove(pumped.pump.source(), token),
-                End::Sink => self.reactor.remove(pumped.pump.sink(), token),
-            }
-        }
-        let key = &pumped.key;
-        let hang_up = pumped.pump.direction() == Direction::Input;
-        let Some(process) = self.process(key) else {
+        let Some(process) = self.process(&key) else {
             return;
         };
-        process.streams.inputs.retain(|one| *one != number);
-        process.streams.outputs.retain(|one| *one != number);
+        let streams = &mut process.streams;
+        let input = streams.inputs.contains(&number);
+        streams.inputs.retain(|one| *one != number);
+        streams.outputs.retain(|one| one.number != number);
+        let drained = streams.outputs.is_empty();
+        let through = streams.outputs.iter().all(|output| output.through);
         // A client that closes the stdin of a terminal has hung up, and the programs on it hear that, as with containerd's own shim.
-        if hang_up && process.streams.terminal.take().is_some() {
-            self.drain(key);
-            let outputs = self
-                .process(key)
-                .map_or_else(Vec::new, |process| process.streams.outputs.clone());
-            outputs
-                .into_iter()
-                .for_each(|output| self.drop_pump(output));
+        if input && streams.terminal.take().is_some() {
+            let outputs = streams.outputs.clone();
+            for output in outputs {
+                self.order(Order::Finish(output.number));
+            }
         }
-        self.go_on_if_drained(key);
-    }
-
-    fn go_on_if_drained(&mut self, key: &Key) {
-        let Some(process) = self.process(key) else {
-            return;
-        };
-        if process.streams.outputs.is_empty() && process.streams.draining.is_some() {
-            self.drained_or_not(key);
+        if through {
+            self.tell_held(&key);
+        }
+        if drained {
+            self.drained_or_not(&key);
         }
     }
 
@@ -179,8 +130,10 @@ impl Daemon {
             return;
         };
         let streams = std::mem::take(&mut process.streams);
-        for number in streams.inputs.into_iter().chain(streams.outputs) {
-            self.drop_pump(number);
+        let outputs = streams.outputs.into_iter().map(|output| output.number);
+        for number in streams.inputs.into_iter().chain(outputs) {
+            self.pumps.remove(&number);
+            self.order(Order::Drop(number));
         }
         if let Some(number) = streams.logger
             && let Some((logger, _)) = self.loggers.get_mut(&number)

@@ -146,15 +146,25 @@ impl Exit {
 pub struct Streams {
     /// The pumps that still run, by their number in the daemon.
     pub inputs: Vec<u64>,
-    pub outputs: Vec<u64>,
+    pub outputs: Vec<Output>,
     /// Keeps the client's stdin fifo from ending until `CloseIO`.
     pub stdin: Option<stdio::StdinKeeper>,
     /// `CloseIO` came before the process was started.
     pub stdin_closed: bool,
     pub terminal: Option<OwnedFd>,
     pub logger: Option<u64>,
+    /// It has ended, and what it wrote is not through yet.
+    pub held: Option<Exit>,
     /// The `Delete` that waits for the outputs.
     pub draining: Option<Call>,
+}
+
+/// A pump from the process.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    pub number: u64,
+    /// The process has ended, and all that it wrote has gone out; another one may hold the pipe.
+    pub through: bool,
 }
 
 impl Process {

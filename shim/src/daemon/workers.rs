@@ -16,7 +16,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 /// What a job returns.
-pub type Outcome<S> = Box<dyn FnOnce(&mut S) + Send>;
+type Outcome<S> = Box<dyn FnOnce(&mut S) + Send>;
 type Job<S> = Box<dyn FnOnce() -> Outcome<S> + Send>;
 
 /// How long a job may take.
@@ -121,11 +121,26 @@ impl<S: 'static> Workers<S> {
         }
     }
 
+    /// For another thread that has something to tell.
+    pub fn mailbox(&self) -> Mailbox<S> {
+        Mailbox(Arc::clone(&self.shared))
+    }
+
     /// The outcomes that have come since the last call.
     pub fn outcomes(&self) -> impl Iterator<Item = Outcome<S>> + use<S> {
         // The counter of an eventfd is reset by one read.
         let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
         self.outcomes.try_iter().collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// Takes what is to be done on the daemon's own thread.
+#[derive(Debug)]
+pub struct Mailbox<S>(Arc<Shared<S>>);
+
+impl<S> Mailbox<S> {
+    pub fn send(&self, outcome: impl FnOnce(&mut S) + Send + 'static) {
+        self.0.done(Box::new(outcome));
     }
 }
 

@@ -62,6 +62,8 @@ enum Work {
     Copy(Vec<u8>),
     /// There is no sink, or it is gone: a container does not stop because its log did.
     Discard,
+    /// A thread of its own has both ends; the source here says when it is done.
+    Elsewhere,
 }
 
 impl Pump {
@@ -87,7 +89,10 @@ impl Pump {
 
     /// Something else copies: `done` gives nothing and ends when it has, and is closed to stop it.
     pub(super) fn elsewhere(done: OwnedFd) -> Pump {
-        Pump::discard(done)
+        Pump {
+            work: Work::Elsewhere,
+            ..Pump::discard(done)
+        }
     }
 
     /// Reads and forgets `source`, which is non-blocking.
@@ -113,6 +118,11 @@ impl Pump {
         self.direction
     }
 
+    /// Whether it is elsewhere that bytes are copied: then waiting for the source does not mean that all that was written is through.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.work, Work::Elsewhere)
+    }
+
     /// Copies what can be copied now, about a megabyte at most.
     pub fn advance(&mut self) -> Progress {
         let source = self.source.as_fd();
@@ -122,7 +132,7 @@ impl Pump {
         let progress = match &mut self.work {
             Work::Splice(full) => move_pages(source, sink.as_fd(), full),
             Work::Copy(left) => copy(source, sink.as_fd(), left),
-            Work::Discard => Ok(drain(source)),
+            Work::Discard | Work::Elsewhere => Ok(drain(source)),
         };
         match (progress, self.direction) {
             (Ok(progress), _) => progress,
