@@ -14,6 +14,7 @@ pub mod image;
 pub mod podman;
 pub mod shim;
 pub mod task;
+pub mod task_api;
 
 use std::cell::RefCell;
 use std::fmt;

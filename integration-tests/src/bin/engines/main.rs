@@ -20,6 +20,10 @@ mod docker_terminal;
 mod podman;
 mod podman_pods;
 mod podman_rootless;
+mod shim_events;
+mod shim_load;
+mod shim_start;
+mod shim_task;
 
 fn main() -> std::process::ExitCode {
     let cases = [
@@ -40,6 +44,10 @@ fn main() -> std::process::ExitCode {
         podman_pods::cases(),
         podman_rootless::cases(),
         buildah::cases(),
+        shim_start::cases(),
+        shim_task::cases(),
+        shim_events::cases(),
+        shim_load::cases(),
     ];
     let status = garboard_integration_tests::runner::main(cases.concat());
     std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))
