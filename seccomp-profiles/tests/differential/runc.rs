@@ -6,7 +6,7 @@ use std::ffi::c_int;
 use seccomp_profiles::interpret::{Call, run};
 use seccomp_profiles::{Action, Arch, Profile, Program};
 
-use crate::sys::{self, Errno, Filter};
+use crate::sys::{self, Errno, Filter, Refusal};
 
 const X32: u32 = 0x4000_0000;
 
@@ -84,8 +84,8 @@ pub fn filter_with(
 }
 
 impl Runc {
-    pub fn new(profile: &Profile, architectures: &[Arch]) -> Result<Self, Errno> {
-        let program = filter(profile, architectures)?.export();
+    pub fn new(profile: &Profile, architectures: &[Arch]) -> Result<Self, Refusal> {
+        let program = sys::apart(|| Ok(filter(profile, architectures)?.export()))?;
         let permissive = matches!(
             profile.default_action,
             Action::Allow | Action::Log | Action::Trace(_)

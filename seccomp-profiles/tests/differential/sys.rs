@@ -1,8 +1,9 @@
 //! libseccomp, as far as runc uses it. The only unsafe code of the tests.
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use seccomp_profiles::profile::{Condition, Operator};
 use seccomp_profiles::{Arch, Program};
@@ -38,6 +39,57 @@ unsafe extern "C" {
 /// A negative errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub c_int);
+
+/// Why there is no program of libseccomp's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    Errno(Errno),
+    /// It did not come to an end within [`PATIENCE`], or to a bad one.
+    Lost,
+}
+
+/// In seconds of the processor: what comes to an end does so in milliseconds.
+const PATIENCE: libc::rlim_t = 1;
+
+/// Has a child make a program: there are profiles that libseccomp never comes to an end with.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "glibc's allocator works in the child of a threaded process, and no other lock is taken there"
+)]
+pub fn apart(make: impl FnOnce() -> Result<Program, Errno>) -> Result<Program, Refusal> {
+    const PANICKED: c_int = 101;
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    // SAFETY: the child computes, writes and leaves.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork");
+    if child == 0 {
+        let limit = libc::rlimit {
+            rlim_cur: PATIENCE,
+            rlim_max: PATIENCE,
+        };
+        // SAFETY: the kernel reads the limit; it ends the child if nothing else does.
+        unsafe { libc::setrlimit(libc::RLIMIT_CPU, &raw const limit) };
+        let code = match catch_unwind(AssertUnwindSafe(make)) {
+            Ok(Ok(program)) => i32::from(writer.write_all(&program.to_bytes()).is_err()),
+            Ok(Err(Errno(code))) => -code,
+            Err(_) => PANICKED,
+        };
+        // SAFETY: leaves without running anything.
+        unsafe { libc::_exit(code) };
+    }
+    drop(writer);
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).unwrap();
+    let mut status = 0;
+    // SAFETY: the child is ours and the status is a place for its answer.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(waited, child);
+    match libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)) {
+        Some(0) => Ok(Program::from_bytes(&bytes).unwrap()),
+        None | Some(PANICKED) => Err(Refusal::Lost),
+        Some(code) => Err(Refusal::Errno(Errno(-code))),
+    }
+}
 
 /// SCMP_FLTATR_CTL_NNP and SCMP_FLTATR_CTL_OPTIMIZE.
 const NO_NEW_PRIVILEGES: c_int = 3;
