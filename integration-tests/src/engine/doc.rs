@@ -15,9 +15,9 @@ pub const SHIM: &str = "/usr/bin/containerd-shim-garboard-v2";
 pub fn block(heading: &str, language: &str, instead: &[(&str, &Path)]) -> Result<String, Failure> {
     let none = || Failure::new(format!("docs/engines.md: no {language} below {heading:?}"));
     let (_, below) = ENGINES
-        .split_once(&format!("\n## {heading}\n"))
+        .split_once(&format!("# {heading}"))
         .ok_or_else(none)?;
-    let section = below.split("\n## ").next().unwrap_or(below);
+    let section = below.split("\n##").next().unwrap_or(below);
     let (_, block) = section
         .split_once(&format!("\n```{language}\n"))
         .ok_or_else(none)?;

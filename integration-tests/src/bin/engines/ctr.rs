@@ -11,13 +11,14 @@ use garboard_integration_tests::engine::containerd::{
     Containerd, DEADLINE, SHIM_RUNTIME, bind_at_host,
 };
 use garboard_integration_tests::engine::image::BUSYBOX;
-use garboard_integration_tests::engine::{Door, Engine, task};
+use garboard_integration_tests::engine::{Door, Engine, doc, task};
 use garboard_integration_tests::probe::Report;
 use garboard_integration_tests::terminal::Terminal;
 use garboard_integration_tests::{engine_cases, processes};
 
 pub fn cases() -> Vec<Case> {
-    engine_cases!([Runc, Command, Shim](
+    let documented = engine_cases!([Shim](the_lines_of_the_document));
+    let all = engine_cases!([Runc, Command, Shim](
         run_and_remove,
         exit_codes_come_through,
         a_detached_container_is_seen_from_outside,
@@ -29,7 +30,27 @@ pub fn cases() -> Vec<Case> {
         standard_input_is_passed_and_closed,
         a_terminal_has_the_client_s_size,
         a_command_that_is_not_there_is_refused,
-    ))
+    ));
+    [documented, all].concat()
+}
+
+/// By both doors, as `docs/engines.md` says.
+fn the_lines_of_the_document(engine: &Engine<'_>) -> Done {
+    let containerd = Containerd::start(engine)?;
+    let program = [(doc::PROGRAM, engine.runtime())];
+    let mut shell = engine.command("sh")?;
+    shell
+        .env("CONTAINERD_NAMESPACE", &engine.test.token)
+        .args(["-ec", &doc::block("containerd", "sh", &program)?]);
+    engine
+        .test
+        .runtime
+        .spawn(shell)?
+        .wait(DEADLINE)?
+        .success()?;
+    let left = containerd.ctr(&["containers", "ls", "-q"])?.success()?;
+    assert_eq!(left.stdout(), "");
+    Ok(())
 }
 
 fn run_and_remove(engine: &Engine<'_>) -> Done {

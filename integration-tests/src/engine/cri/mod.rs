@@ -25,9 +25,9 @@ use self::messages::{
 };
 use crate::case::{Done, Failure};
 use crate::container::wait_until;
-use crate::engine::containerd::{Containerd, SHIM_RUNTIME, SOCKET};
+use crate::engine::containerd::{Containerd, SOCKET};
 use crate::engine::image::{self, BUSYBOX};
-use crate::engine::{Door, Engine};
+use crate::engine::{Door, Engine, doc};
 use crate::place::patience;
 use crate::rootfs::Rootfs;
 
@@ -84,7 +84,7 @@ impl<'e> Cri<'e> {
             return Err(Failure::skip("needs containernetworking-plugins"));
         }
         network(&dir)?;
-        let containerd = Containerd::with_config(engine, &config(engine, &dir))?;
+        let containerd = Containerd::with_config(engine, &config(engine, &dir)?)?;
         // The plugin's own directories, one for each pod and container, which are checked by `Pod::end`.
         for own in ["netns", "containerd/io.containerd.grpc.v1.cri"] {
             engine.may_stay(own);
@@ -340,17 +340,15 @@ fn network(dir: &Path) -> Done {
 }
 
 /// containerd's configuration. Lowering the score of the OOM killer is not everywhere allowed to root.
-fn config(engine: &Engine<'_>, dir: &Path) -> String {
+fn config(engine: &Engine<'_>, dir: &Path) -> Result<String, Failure> {
     let handler = match engine.door {
-        Door::Runc | Door::Command => format!(
-            "runtime_type = 'io.containerd.runc.v2'\n\
-             [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.{HANDLER}.options]\n\
-             BinaryName = '{}'\n",
-            engine.runtime().display()
-        ),
-        Door::Shim => format!("runtime_type = '{SHIM_RUNTIME}'\n"),
+        Door::Runc | Door::Command => {
+            let program = [(doc::PROGRAM, engine.runtime())];
+            doc::block("A handler by the command", "toml", &program)?
+        }
+        Door::Shim => doc::block("A handler by the shim", "toml", &[])?,
     };
-    format!(
+    Ok(format!(
         "version = 2\nroot = '{0}/root'\nstate = '/run/containerd'\n\
          [plugins.'io.containerd.internal.v1.opt']\npath = '{0}/opt'\n\
          [plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = '{PAUSE}'\nrestrict_oom_score_adj = true\n\
@@ -358,7 +356,7 @@ fn config(engine: &Engine<'_>, dir: &Path) -> String {
          [plugins.'io.containerd.grpc.v1.cri'.cni]\nbin_dir = '/usr/lib/cni'\nconf_dir = '{0}/net.d'\n\
          [plugins.'io.containerd.grpc.v1.cri'.containerd]\ndefault_runtime_name = 'runc'\n\
          [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n\
-         [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.{HANDLER}]\n{handler}",
+         {handler}",
         dir.display()
-    )
+    ))
 }
