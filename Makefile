@@ -68,7 +68,7 @@ suite: build tools debian
 
 # Under the engines, by both doors: the command in runc's place, and the shim. Debian's runc shows that the tests are right.
 engines: build tools debian
-	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place native --door command
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place native --door command --door shim
 
 engines-all: build tools debian
 	GARBOARD_TEST_ALL=1 GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place native

@@ -1,7 +1,6 @@
 //! Docker: what `docker run` asks of a container, seen from inside and from outside.
 
 use std::fs;
-use std::path::Path;
 
 use garboard_integration_tests::case::{Case, Done};
 use garboard_integration_tests::engine::docker::Docker;
@@ -190,7 +189,7 @@ fn privileges(engine: &Engine<'_>) -> Done {
         "137 false",
     )?;
     for pid in cgroup.lines() {
-        assert!(!Path::new("/proc").join(pid).exists(), "{pid} is left");
+        assert!(processes::stat(pid.parse()?).is_none(), "{pid} is left");
     }
     docker.end()
 }
