@@ -20,6 +20,7 @@ mod docker_terminal;
 mod podman;
 mod podman_pods;
 mod podman_rootless;
+mod shim_edge;
 mod shim_events;
 mod shim_load;
 mod shim_start;
@@ -48,6 +49,7 @@ fn main() -> std::process::ExitCode {
         shim_task::cases(),
         shim_events::cases(),
         shim_load::cases(),
+        shim_edge::cases(),
     ];
     let status = garboard_integration_tests::runner::main(cases.concat());
     std::process::ExitCode::from(u8::try_from(status).unwrap_or(2))

@@ -4,9 +4,9 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use garboard_integration_tests::bundle::Bundle;
-use garboard_integration_tests::case::{Case, Done};
+use garboard_integration_tests::case::{Case, Done, Failure};
 use garboard_integration_tests::engine::Engine;
-use garboard_integration_tests::engine::task_api::{Containerd, TTRPC, Task};
+use garboard_integration_tests::engine::task_api::{Containerd, Refused, TTRPC, Task};
 use garboard_integration_tests::engine_cases;
 
 pub fn cases() -> Vec<Case> {
@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         init_s_exit_is_the_last,
         short_execs_in_order,
         none_is_lost_while_containerd_is_away,
+        containerd_dies_again_and_again,
         an_endpoint_that_does_not_answer_holds_nobody_up,
     )));
     cases
@@ -144,6 +145,43 @@ fn none_is_lost_while_containerd_is_away(engine: &Engine<'_>) -> Done {
             .expect("one", &format!("exit e{round}-9 0"))?;
     }
     assert_eq!(containerd.endpoint.of("one"), wanted);
+    task.end()?;
+    containerd.shims_are_gone()
+}
+
+/// Killed at any moment: what was on its way then may come twice, which nobody can help, and nothing out of its turn.
+fn containerd_dies_again_and_again(engine: &Engine<'_>) -> Done {
+    let mut containerd = Containerd::start(engine)?;
+    let task = containerd.sleeper("one")?;
+    let mut wanted = vec!["create".to_owned(), "start".to_owned()];
+    for number in 0..100 {
+        wanted.push(format!("exec-added e{number}"));
+        wanted.push(format!("exec-started e{number}"));
+        wanted.push(format!("exit e{number} 0"));
+    }
+    std::thread::scope(|scope| -> Done {
+        let working = scope.spawn(|| {
+            (0..100).try_for_each(|number| {
+                let status = task.exec_to_the_end(&format!("e{number}"), &["true"])?;
+                assert_eq!(status, 0);
+                Ok::<(), Refused>(())
+            })
+        });
+        while !working.is_finished() {
+            containerd.endpoint.stop();
+            std::thread::sleep(Duration::from_millis(3));
+            containerd.endpoint.start_again()?;
+            std::thread::sleep(Duration::from_millis(40));
+        }
+        let worked = working
+            .join()
+            .map_err(|_| Failure::new("a thread panicked"))?;
+        Ok(worked?)
+    })?;
+    containerd.endpoint.expect("one", "exit e99 0")?;
+    let mut told = containerd.endpoint.of("one");
+    told.dedup();
+    assert_eq!(told, wanted);
     task.end()?;
     containerd.shims_are_gone()
 }
