@@ -78,15 +78,20 @@ engines-all: build tools debian
 VM := --place vm --place user --driver cgroupfs --driver systemd
 VM_PART := lifecycle:: limits:: values::engines pause:: apparmor:: rootless:: a_privileged_engine
 VM_USER_PART := lifecycle:: privileges:: mounts::
-vm: build tools
+# With the package installed and the engines that systemd starts: one at a time, for they have the guest to themselves.
+VM_ENGINES := installed::the_package installed::docker installed_podman::as_a_user
+vm: build tools deb
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place vm $(VM_PART)
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place user $(VM_USER_PART)
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite --place vm --place user --driver systemd systemd::
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/stepper --place vm --every 201 create
+	GARBOARD_TEST_DEB=$(abspath $(DEB)) GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place vm --jobs 1 $(VM_ENGINES)
 
-vm-all: build tools
+vm-all: build tools deb
 	GARBOARD_TEST_ALL=1 GARBOARD_TEST_LIVES=1000 GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/suite $(VM)
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/stepper --place vm --every 13
+	GARBOARD_TEST_DEB=$(abspath $(DEB)) GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place vm --jobs 1 installed
+	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/engines --place vm --driver systemd --jobs 1 cri_systemd
 
 faults: build tools
 	GARBOARD_TEST_RUNTIME=$(abspath $(GARBOARD)) $(DEBUG)/stepper --every 7

@@ -10,6 +10,7 @@ use crate::case::{Done, Failure};
 use crate::engine::daemon::Daemon;
 use crate::engine::image::{self, Image};
 use crate::engine::{Door, Engine};
+use crate::place::Driver;
 use crate::runtime::{Output, Running};
 
 /// Where containerd listens, which is also where `ctr` and others look for it.
@@ -68,6 +69,11 @@ impl<'e> Containerd<'e> {
     pub fn restart(&mut self) -> Done {
         let engine = self.engine;
         self.daemon.start_again(|| answers(engine))
+    }
+
+    /// Who makes the cgroups.
+    pub fn driver(&self) -> Driver {
+        self.engine.test.driver
     }
 
     /// The end of containerd's log, for messages.

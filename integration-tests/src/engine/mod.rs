@@ -11,6 +11,7 @@ pub mod doc;
 pub mod docker;
 pub mod events;
 pub mod image;
+pub mod installed;
 pub mod podman;
 pub mod shim;
 pub mod task;

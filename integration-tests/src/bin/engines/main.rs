@@ -7,6 +7,7 @@ mod buildah;
 mod compose;
 mod cri;
 mod cri_exec;
+mod cri_systemd;
 mod ctr;
 mod ctr_events;
 mod ctr_exec;
@@ -17,6 +18,8 @@ mod docker_build;
 mod docker_life;
 mod docker_network;
 mod docker_terminal;
+mod installed;
+mod installed_podman;
 mod podman;
 mod podman_pods;
 mod podman_rootless;
@@ -35,6 +38,7 @@ fn main() -> std::process::ExitCode {
         ctr_survival::cases(),
         cri::cases(),
         cri_exec::cases(),
+        cri_systemd::cases(),
         docker::cases(),
         docker_life::cases(),
         docker_terminal::cases(),
@@ -45,6 +49,8 @@ fn main() -> std::process::ExitCode {
         podman_pods::cases(),
         podman_rootless::cases(),
         buildah::cases(),
+        installed::cases(),
+        installed_podman::cases(),
         shim_start::cases(),
         shim_task::cases(),
         shim_events::cases(),

@@ -28,7 +28,7 @@ use crate::container::wait_until;
 use crate::engine::containerd::{Containerd, SOCKET};
 use crate::engine::image::{self, BUSYBOX};
 use crate::engine::{Door, Engine, doc};
-use crate::place::patience;
+use crate::place::{Driver, patience};
 use crate::rootfs::Rootfs;
 
 /// The handler that a RuntimeClass names.
@@ -143,7 +143,11 @@ impl<'e> Cri<'e> {
             hostname: name.to_owned(),
             log_directory: self.logs.join(name).display().to_string(),
             linux: Some(LinuxPodSandboxConfig {
-                cgroup_parent: format!("/{token}"),
+                cgroup_parent: match self.containerd.driver() {
+                    Driver::Cgroupfs => format!("/{token}"),
+                    // Slices of the case's own would stay.
+                    Driver::Systemd => "system.slice".to_owned(),
+                },
                 security_context: Some(LinuxSandboxSecurityContext {
                     namespace_options: Some(NamespaceOption {
                         network: messages::POD,
@@ -341,13 +345,16 @@ fn network(dir: &Path) -> Done {
 
 /// containerd's configuration. Lowering the score of the OOM killer is not everywhere allowed to root.
 fn config(engine: &Engine<'_>, dir: &Path) -> Result<String, Failure> {
-    let handler = match engine.door {
+    let mut handler = match engine.door {
         Door::Runc | Door::Command => {
             let program = [(doc::PROGRAM, engine.runtime())];
             doc::block("A handler by the command", "toml", &program)?
         }
         Door::Shim => doc::block("A handler by the shim", "toml", &[])?,
     };
+    if engine.test.driver == Driver::Systemd {
+        handler.push_str(&systemd(engine.door, dir)?);
+    }
     Ok(format!(
         "version = 2\nroot = '{0}/root'\nstate = '/run/containerd'\n\
          [plugins.'io.containerd.internal.v1.opt']\npath = '{0}/opt'\n\
@@ -358,5 +365,20 @@ fn config(engine: &Engine<'_>, dir: &Path) -> Result<String, Failure> {
          [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n\
          {handler}",
         dir.display()
+    ))
+}
+
+/// What a handler's configuration goes on with where systemd makes the cgroups.
+fn systemd(door: Door, dir: &Path) -> Result<String, Failure> {
+    let option = "SystemdCgroup = true\n";
+    if door != Door::Shim {
+        return Ok(option.to_owned());
+    }
+    // containerd 1.6 hands options on by the name of a file alone, unless the runtime is runc's.
+    let file = dir.join("shim.toml");
+    fs::write(&file, option)?;
+    Ok(format!(
+        "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.{HANDLER}.options]\nConfigPath = '{}'\n",
+        file.display()
     ))
 }
