@@ -122,16 +122,17 @@ fn restart_always(engine: &Engine<'_>) -> Done {
             nix::unistd::Pid::from_raw(pid),
             nix::sys::signal::Signal::SIGKILL,
         )?;
-        let state = "{{.RestartCount}} {{.State.Running}}";
-        docker.wait_until("back", state, &format!("{count} true"))?;
+        let state = "{{.RestartCount}} {{.State.Running}} {{.State.Restarting}}";
+        docker.wait_until("back", state, &format!("{count} true false"))?;
         assert_ne!(docker.pid("back")?, pid);
         assert_eq!(docker.exec("back", &["cat", "/proc/1/comm"])?, "sleep\n");
     }
     docker.daemon().stop()?;
     docker.restart()?;
-    docker.wait_until("back", "{{.State.Running}}", "true")?;
+    let state = "{{.State.Running}} {{.State.Restarting}}";
+    docker.wait_until("back", state, "true false")?;
     assert_eq!(docker.exec("back", &["cat", "/proc/1/comm"])?, "sleep\n");
-    docker.wait_until("stopped", "{{.State.Running}}", "true")?;
+    docker.wait_until("stopped", state, "true false")?;
     docker.end()
 }
 

@@ -1,5 +1,7 @@
 //! Docker: somebody at a terminal, by `docker run -it`, `exec -it` and `attach`.
 
+use std::time::Duration;
+
 use garboard_integration_tests::case::{Case, Done};
 use garboard_integration_tests::engine::docker::Docker;
 use garboard_integration_tests::engine::{Engine, image};
@@ -14,7 +16,13 @@ pub fn cases() -> Vec<Case> {
 pub fn converse(mut terminal: Terminal, status: i32) -> Done {
     terminal.line("tty")?;
     terminal.expect("/dev/pts/")?;
-    // What size it is at first depends on when the client asks: Docker 20.10 tells it five times in 50 ms, and then no more.
+    // The size it has at first is told by the client five times in 50 ms, and then no more; a change is lost as long as Docker does not yet
+    // count the container as running.
+    for pause in [100, 300, 900] {
+        terminal.resize(49, 131)?;
+        terminal.resize(50, 132)?;
+        std::thread::sleep(Duration::from_millis(pause));
+    }
     for (rows, columns) in [(50, 132), (30, 100)] {
         terminal.resize(rows, columns)?;
         // The client learns of it by a signal and tells the daemon: not at once.
@@ -23,7 +31,7 @@ pub fn converse(mut terminal: Terminal, status: i32) -> Done {
         terminal.expect(&format!("{rows} {columns}\n"))?;
     }
     terminal.line("trap 'echo inter''rupted' INT; sleep 1000")?;
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     terminal.keys(b"\x03")?;
     terminal.expect("interrupted")?;
     terminal.line(&format!("exit {status}"))?;
