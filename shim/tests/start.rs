@@ -2,6 +2,7 @@
 //! one that can.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use containerd_shim_protos::bootstrap_api::BootstrapParams;
 use protobuf::Message;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
+use ttrpc::proto::Request;
 
 const SHIM: &str = env!("CARGO_BIN_EXE_containerd-shim-garboard-v2");
 
@@ -212,6 +214,55 @@ fn delete_removes_the_socket_of_a_dead_shim_only() {
     delete();
     assert!(socket.symlink_metadata().is_err());
     delete();
+}
+
+#[test]
+fn a_shim_that_ends_leaves_the_socket_of_the_next_one() {
+    let pod = Pod::new("next");
+    let mut containerd = UnixStream::connect(pod.start("c1")).expect("it listens");
+    let [old] = pod.shims()[..] else {
+        panic!("{:?}", pod.shims());
+    };
+    // More answers than a socket takes: the shim cannot end before they are read.
+    let mut asked = request("Connect", 1).repeat(20_000);
+    asked.extend(request("Shutdown", 3));
+    containerd.write_all(&asked).expect("asked");
+    let until = Instant::now() + Duration::from_secs(10);
+    let socket = loop {
+        let socket = pod.start("c1");
+        if pod.shims().len() == 2 {
+            break socket;
+        }
+        assert!(Instant::now() < until, "it does not leave its socket");
+    };
+    assert!(
+        pod.shims().contains(&old),
+        "it has ended too early for this test"
+    );
+    containerd
+        .read_to_end(&mut Vec::new())
+        .expect("all answers, and the end");
+    while pod.shims().contains(&old) {
+        assert!(Instant::now() < until, "it does not end");
+    }
+    UnixStream::connect(socket).expect("the next one listens");
+}
+
+fn request(method: &str, stream: u32) -> Vec<u8> {
+    let request = Request {
+        service: "containerd.task.v2.Task".to_owned(),
+        method: method.to_owned(),
+        ..Request::new()
+    };
+    let body = request.write_to_bytes().expect("encodes");
+    let length = u32::try_from(body.len()).expect("short");
+    [
+        &length.to_be_bytes()[..],
+        &stream.to_be_bytes(),
+        &[1, 0],
+        &body,
+    ]
+    .concat()
 }
 
 #[test]

@@ -103,8 +103,8 @@ impl Daemon {
     /// caller's to end.
     pub(super) fn shutdown(&mut self, _: ShutdownRequest) -> Result<Empty, Failure> {
         if self.tasks.is_empty() {
-            // From here on a `start` finds no socket to share, and makes a shim of its own.
-            let _ = std::fs::remove_file(&self.socket);
+            // Not when all is done: a `start` may come between, which makes a socket of its own there.
+            self.leave_socket();
             self.end();
         }
         Ok(Empty::default())

@@ -109,7 +109,8 @@ struct Client {
 #[derive(Debug)]
 struct Daemon {
     namespace: Arc<str>,
-    socket: PathBuf,
+    /// `None` once it was left: what is there then belongs to another shim.
+    socket: Option<PathBuf>,
     reactor: Reactor<Source>,
     workers: Workers<Daemon>,
     listener: OwnedFd,
@@ -170,8 +171,7 @@ pub fn run(config: Config) -> Result<(), Error> {
             daemon.happened(token, source);
         }
     }
-    // Whoever starts the next container of this pod finds nobody here, and starts a new shim.
-    let _ = std::fs::remove_file(&daemon.socket);
+    daemon.leave_socket();
     Ok(())
 }
 
@@ -203,7 +203,7 @@ impl Daemon {
         Ok(Daemon {
             publisher: Publisher::new(config.events, config.namespace.clone()),
             namespace: config.namespace.into(),
-            socket,
+            socket: Some(socket),
             reactor,
             workers,
             listener,
@@ -219,6 +219,15 @@ impl Daemon {
             last_number: 0,
             ending: None,
         })
+    }
+
+    /// Whoever starts the next container of this pod finds nobody here from now on, and starts a new shim, at the same address.
+    fn leave_socket(&mut self) {
+        if let Some(path) = self.socket.take()
+            && let Err(error) = crate::socket::remove_own(&path)
+        {
+            log::warn!("{error}");
+        }
     }
 
     fn number(&mut self) -> u64 {
