@@ -240,6 +240,8 @@ impl Daemon {
         let execs: Vec<(i32, Arc<str>)> = task
             .execs
             .iter()
+            // The number of one that has ended may be another's by now.
+            .filter(|(_, process)| !matches!(process.phase, Phase::Exited(_)))
             .filter_map(|(id, process)| Some((process.phase.pid()?, Arc::clone(id))))
             .collect();
         self.workers.run(Patience::Quick, move || {

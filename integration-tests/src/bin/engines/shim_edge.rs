@@ -1,8 +1,10 @@
 //! Clients that misbehave, calls that meet, and states in which little is possible: the shim says so and goes on.
 
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use containerd_shim_protos::api::{Empty, StateRequest, Status};
@@ -10,6 +12,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::ttrpc::{Code, proto};
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure};
+use garboard_integration_tests::container::wait_until;
 use garboard_integration_tests::engine::task_api::{Containerd, Refused, Shim, Task, refused};
 use garboard_integration_tests::engine::{Engine, task as tasks};
 use garboard_integration_tests::engine_cases;
@@ -29,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         a_full_log_holds_nobody_up,
         output_that_a_straggler_holds_is_waited_for_ten_seconds,
         a_signal_ends_the_shim_and_leaves_its_containers,
+        a_number_that_is_used_again,
     )));
     cases
 }
@@ -187,7 +191,7 @@ fn calls_at_the_same_moment(engine: &Engine<'_>) -> Done {
 fn a_full_log_holds_nobody_up(engine: &Engine<'_>) -> Done {
     let containerd = Containerd::start(engine)?;
     let bundle = containerd.bundle("one", &Bundle::sleeper())?;
-    let mut log = std::fs::OpenOptions::new()
+    let mut log = OpenOptions::new()
         .write(true)
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(bundle.join("log"))?;
@@ -277,5 +281,89 @@ fn what_was_never_started_can_be_deleted(engine: &Engine<'_>) -> Done {
         ["create", "exit one 137", "delete  137"]
     );
     task.shim.shutdown("one")?;
+    containerd.shims_are_gone()
+}
+
+/// In a pid namespace of its own, where the next number can be chosen: an exec gets the number of one that has ended and is not yet deleted.
+fn a_number_that_is_used_again(engine: &Engine<'_>) -> Done {
+    let containerd = Containerd::start(engine)?;
+    let bundle = containerd.bundle("one", &Bundle::sleeper())?;
+    let numbers = engine.test.dir.join("numbers");
+    nix::unistd::mkfifo(&numbers, nix::sys::stat::Mode::S_IRWXU)?;
+    let mut next = OpenOptions::new().read(true).write(true).open(&numbers)?;
+    let reply = engine.test.dir.join("reply");
+    let start = containerd.command("one", &bundle);
+    let mut command = Command::new("/usr/bin/unshare");
+    let script = "r=$1; n=$2; shift 2; \"$@\" start >$r.new && mv $r.new $r
+        while read number; do echo $number >/proc/sys/kernel/ns_last_pid; done <$n";
+    command
+        .args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "/bin/busybox",
+        ])
+        .args(["sh", "-c", script, "sh"])
+        .args([&reply, &numbers])
+        .arg(start.get_program())
+        .args(start.get_args())
+        .current_dir(&bundle);
+    for (name, value) in start.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let mut keeper = engine.test.runtime.spawn(command)?;
+    wait_until("the reply", || Ok(reply.is_file()))?;
+    let shim = Shim::connect(&std::fs::read_to_string(&reply)?)?;
+    let task = Task::new(shim, "one", &bundle);
+    task.create()?;
+    task.init().start()?;
+    let old = task.exec("old", &["sh", "-c", "exit 3"])?;
+    let number = old.start()?;
+    assert_eq!(old.wait()?, 3);
+    // How many numbers the shim itself takes on the way is its own affair.
+    let mut round = 0;
+    let exec = loop {
+        let exec = format!("e{round}");
+        writeln!(next, "{}", number - 1 - round % 6)?;
+        std::thread::sleep(Duration::from_millis(30));
+        let process = task.exec(
+            &exec,
+            &[
+                "sh",
+                "-c",
+                "trap 'exit 5' TERM; while :; do usleep 10000; done",
+            ],
+        )?;
+        if process.start()? == number {
+            break exec;
+        }
+        process.kill(9)?;
+        process.wait()?;
+        process.delete()?;
+        round += 1;
+        assert!(round < 60, "{number} does not come again");
+    };
+    let new = task.process(&exec);
+    assert_eq!(new.status()?, Status::RUNNING);
+    assert_eq!(old.status()?, Status::STOPPED);
+    assert!(task.pids()?.contains(&(number, exec.clone())));
+    refused(old.kill(9), Code::NOT_FOUND);
+    let deleted = old.delete()?;
+    assert_eq!((deleted.pid, deleted.exit_status), (number, 3));
+    assert_eq!(new.status()?, Status::RUNNING);
+    // Its shell may not have come to its trap.
+    std::thread::sleep(Duration::from_millis(100));
+    new.kill(15)?;
+    assert_eq!(new.wait()?, 5);
+    containerd
+        .endpoint
+        .expect("one", &format!("exit {exec} 5"))?;
+    new.delete()?;
+    task.end()?;
+    // With the first process of the namespace everything in it ends.
+    keeper.child.kill()?;
+    keeper.child.wait()?;
+    drop(next);
     containerd.shims_are_gone()
 }
