@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, ResolveFlags, XattrFlags, fgetxattr, fremovexattr, fsetxattr,
-    fstatfs, mkdirat, openat2, unlinkat,
+    fstatfs, mkdirat, openat, openat2, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -235,6 +235,27 @@ impl Directory {
                 errno,
             )
         })
+    }
+
+    /// v1: the list of threads of the cgroup at `path` below, or of this one, for who enters it.
+    pub fn open_tasks(&self, path: &str) -> Result<OwnedFd, Refused> {
+        let file = Path::new(path).join("tasks");
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        openat(&self.fd, &file, flags, Mode::empty())
+            .map_err(|errno| self.refused("openat", &file.to_string_lossy(), errno))
+    }
+
+    /// The cgroup2 tree of a hybrid machine: moves `pid` in. It is not shown to the container, which therefore has made nothing there: where
+    /// nothing is at `path`, this directory is meant.
+    pub fn add_process(&self, path: &str, pid: i32) -> Result<(), Refused> {
+        let pid = pid.to_string();
+        if !path.is_empty() {
+            match self.write(&format!("{path}/cgroup.procs"), pid.as_bytes()) {
+                Err(refused) if refused.errno == Errno::NOENT.into() => {}
+                entered => return entered,
+            }
+        }
+        self.write("cgroup.procs", pid.as_bytes())
     }
 
     /// The error of a call on a control file of this directory.

@@ -20,14 +20,6 @@ pub(super) trait Driver: fmt::Debug + Send + Sync {
     /// Which kind of steps its limits are ([`super::limits::plan`]).
     fn version(&self) -> Version;
 
-    /// Moves the waiting first process in. Not called where it was cloned into the cgroup.
-    fn enter(&self, directories: &[Directory], pid: i32) -> Result<(), Error> {
-        for directory in directories {
-            directory.write("cgroup.procs", pid.to_string().as_bytes())?;
-        }
-        Ok(())
-    }
-
     /// Kills every process in `marked`, directories of one container, and waits until none is left.
     fn kill(&self, marked: &[&Directory], host: &Host, deadline: Instant) -> Result<(), Error>;
 

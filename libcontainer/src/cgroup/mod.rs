@@ -146,15 +146,23 @@ impl Cgroup {
         }
     }
 
-    /// Moves the waiting `pid` in, where it was not cloned into [`Cgroup::directory`]: on a unified machine this costs an RCU grace period
-    /// (7 ms).
-    pub fn place(&self, pid: i32) -> Result<(), Error> {
-        self.driver.enter(&self.directories, pid)
+    /// The directory in the cgroup2 tree of a hybrid machine, to clone into: the other hierarchies are entered after the clone.
+    pub fn tree(&self) -> Option<BorrowedFd<'_>> {
+        let tree = |directory: &&Directory| directory.place.version == Version::V2;
+        let tree = self.directories.iter().find(tree);
+        tree.map(|directory| directory.fd.as_fd())
     }
 
-    /// The same below the container's directories, for `exec --cgroup`: (controllers, path) for each hierarchy that one of them is bound
-    /// to, a path without controllers for all others.
-    pub fn place_below(&self, pid: i32, below: &[(Option<String>, String)]) -> Result<(), Error> {
+    /// Brings the waiting `pid` into every hierarchy but the one of [`Cgroup::tree`] that it was cloned into (`in_tree`). `enter` has it
+    /// write itself into the list it is given. `below`: for `exec --cgroup`, below the container's directories: (controllers, path) for each
+    /// hierarchy that one of them is bound to, a path without controllers for all others.
+    pub fn place(
+        &self,
+        pid: i32,
+        in_tree: bool,
+        below: &[(Option<String>, String)],
+        enter: impl Fn(BorrowedFd<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         for directory in &self.directories {
             let named = below.iter().find(|(controllers, _)| {
                 controllers
@@ -163,22 +171,11 @@ impl Cgroup {
             });
             let chosen =
                 named.or_else(|| below.iter().find(|(controllers, _)| controllers.is_none()));
-            match chosen {
-                Some((_, path)) if !path.is_empty() => {
-                    let entered = directory
-                        .write(&format!("{path}/cgroup.procs"), pid.to_string().as_bytes());
-                    match entered {
-                        // The cgroup2 tree of a hybrid machine is not shown to the container, which therefore has made nothing there.
-                        Err(refused)
-                            if directory.place.version == Version::V2
-                                && refused.errno == Errno::NOENT.into() =>
-                        {
-                            directory.write("cgroup.procs", pid.to_string().as_bytes())?;
-                        }
-                        entered => entered?,
-                    }
-                }
-                _ => directory.write("cgroup.procs", pid.to_string().as_bytes())?,
+            let path = chosen.map_or("", |(_, path)| path);
+            if directory.place.version == Version::V1 {
+                enter(directory.open_tasks(path)?.as_fd())?;
+            } else if !in_tree {
+                directory.add_process(path, pid)?;
             }
         }
         Ok(())

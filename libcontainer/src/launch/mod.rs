@@ -137,7 +137,7 @@ impl<'p> Child<'p> {
         fds.push(plan_file.as_raw_fd());
         let spawned = sys::spawn(&Spawn {
             namespaces: plan.clone_flags,
-            cgroup: start.cgroup.filter(|_| plan.into_cgroup),
+            cgroup: start.cgroup,
             program: stage.as_fd(),
             numbers: &numbers,
             kept: &fds,
@@ -165,6 +165,11 @@ impl<'p> Child<'p> {
     /// The cloned process, in the caller's pid namespace.
     pub fn first_pid(&self) -> Option<i32> {
         self.first.as_ref().map(|first| first.pid)
+    }
+
+    /// Has the waiting stage write itself into `tasks`, the list of a v1 cgroup.
+    pub fn enter(&self, tasks: BorrowedFd<'_>) -> Result<(), Error> {
+        channel::send(self.control()?, stage::message::ToStage::Enter, Some(tasks))
     }
 
     /// The process is in its cgroup now: the stage may begin.

@@ -244,7 +244,7 @@ impl Create<'_> {
             plan,
             &launch::Start {
                 host: self.host,
-                cgroup: cgroup.directory(),
+                cgroup: cgroup.directory().or_else(|| cgroup.tree()),
                 freezing: if self.cgroup_plan.is_below_another() {
                     launch::Freezing::Possible
                 } else {
@@ -270,8 +270,10 @@ impl Create<'_> {
         let Some(pid) = child.first_pid() else {
             return child.go();
         };
-        if !plan.into_cgroup {
-            cgroup.enter_unit(self.cgroup_plan, token, pid)?;
+        match &self.cgroup_plan.unit {
+            Some(unit) => cgroup.enter_unit(self.cgroup_plan, unit, token, pid)?,
+            None if plan.into_cgroup => {}
+            None => cgroup.place(pid, true, &[], |tasks| child.enter(tasks))?,
         }
         if self.cgroup_plan.unit.is_some() {
             self.tell(Event::CgroupMade);

@@ -1,6 +1,6 @@
 //! exec: a further process in a container that is created or running.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stage::message::ToStage;
@@ -101,18 +101,24 @@ fn launch(
             },
         )
     };
-    let mut child = match spawn(place.directory.as_ref()) {
+    let mut place = place;
+    let target = place.directory.as_ref().or(place.tree.as_ref());
+    let mut child = match spawn(target) {
         // The container has made sub-cgroups: nothing may be in the top one then, so the process goes where init is (runc does the same).
         Err(error) if place.fallback && is_busy(&error) => {
             let cgroup = cgroup_of(record)?;
             spawn(Some(&cgroup.directory_of(host, record.init_process_pid)?))?
+        }
+        Err(error) if place.tree.is_some() && is_busy(&error) => {
+            place.tree = None;
+            spawn(None)?
         }
         child => child?,
     };
     if plan.awaits_go {
         if let Some(pid) = child.first_pid() {
             if !plan.into_cgroup {
-                place.enter(record, pid)?;
+                place.enter(record, pid, |tasks| child.enter(tasks))?;
             }
             place
                 .rdt
@@ -182,6 +188,8 @@ impl Parent for Answers<'_> {
 struct ExecPlace {
     /// To clone into (v2).
     directory: Option<OwnedFd>,
+    /// To clone into on a hybrid machine, before the v1 hierarchies are entered.
+    tree: Option<OwnedFd>,
     /// Whether init's cgroup will do when this one may hold no process.
     fallback: bool,
     /// v1: the path below the container's directory of each hierarchy (`None`: the controllers not named by any).
@@ -198,9 +206,15 @@ impl ExecPlace {
             .iter()
             .map(|text| parse_cgroup(text))
             .collect::<Result<Vec<_>, _>>()?;
+        let copy = |fd: BorrowedFd<'_>| {
+            fd.try_clone_to_owned()
+                .map_err(|error| Error::new(ErrorKind::Internal, error))
+        };
         let Some(top) = cgroup.directory() else {
+            let tree = cgroup.tree().filter(|_| below.is_empty());
             return Ok(ExecPlace {
                 directory: None,
+                tree: tree.map(copy).transpose()?,
                 fallback: false,
                 below,
                 rdt: None,
@@ -208,9 +222,7 @@ impl ExecPlace {
             });
         };
         let directory = match below.as_slice() {
-            [] => top
-                .try_clone_to_owned()
-                .map_err(|error| Error::new(ErrorKind::Internal, error))?,
+            [] => copy(top)?,
             [(None, path)] => cgroup.open_below(path)?,
             _ => {
                 return Err(Error::new(
@@ -221,6 +233,7 @@ impl ExecPlace {
         };
         Ok(ExecPlace {
             directory: Some(directory),
+            tree: None,
             fallback: below.is_empty(),
             below,
             rdt: None,
@@ -241,13 +254,18 @@ impl ExecPlace {
     }
 
     /// Moves the waiting process in.
-    fn enter(&self, record: &Record, pid: i32) -> Result<(), Error> {
+    fn enter(
+        &self,
+        record: &Record,
+        pid: i32,
+        enter: impl Fn(BorrowedFd<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         match &record.unit {
             Some(unit) if self.by_unit => {
                 let below = self.below.first().map_or("", |(_, path)| path);
                 unit.attach(below, pid)
             }
-            _ => cgroup_of(record)?.place_below(pid, &self.below),
+            _ => cgroup_of(record)?.place(pid, self.tree.is_some(), &self.below, enter),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! parent                                   stage
+//!   │ ─── Enter (fd) ─────────────────────▶ │  v1 only, once for each hierarchy: write yourself into this list
 //!   │ ─── Go ─────────────────────────────▶ │  v1 and systemd only: you are in your cgroup
 //!   │ ◀── WantMaps ──────────────────────── │  a user namespace was unshared
 //!   │ ─── Done ───────────────────────────▶ │
@@ -73,12 +74,13 @@ pub enum ToStage {
     Done = 2,
     Commit = 3,
     Start = 4,
+    Enter = 5,
 }
 
 impl ToStage {
     pub fn from_byte(byte: u8) -> Option<ToStage> {
         use ToStage::*;
-        [Go, Done, Commit, Start]
+        [Go, Done, Commit, Start, Enter]
             .into_iter()
             .find(|&message| message as u8 == byte)
     }

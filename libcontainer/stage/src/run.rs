@@ -5,7 +5,7 @@ mod filter;
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
-use rustix::io::{Errno, read};
+use rustix::io::{Errno, read, write};
 
 use crate::channel::Channel;
 use crate::fault::{Fault, On, Result};
@@ -234,10 +234,17 @@ impl<'p> Stage<'p> {
         Ok(())
     }
 
+    /// A thread that writes itself into a `tasks` file is moved at once (Linux 5.19, cgroup_procs_write_start); whoever moves another one
+    /// waits for an RCU grace period, 6 ms and more, to keep it from forking meanwhile. 0: whoever writes.
     fn await_go(&self) -> Result<()> {
-        match self.channel()?.receive()? {
-            (ToStage::Go, _) => Ok(()),
-            _ => Err(Fault::new(Call::Protocol, Errno::PROTO)),
+        loop {
+            match self.channel()?.receive()? {
+                (ToStage::Enter, Some(tasks)) => {
+                    write(&tasks, b"0").on(Call::Write)?;
+                }
+                (ToStage::Go, _) => return Ok(()),
+                _ => return Err(Fault::new(Call::Protocol, Errno::PROTO)),
+            }
         }
     }
 

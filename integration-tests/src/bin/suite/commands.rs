@@ -221,6 +221,12 @@ fn ps_is_the_hosts(t: &Test) -> Done {
     let c = t.container(&Bundle::sleeper())?;
     c.run_detached()?;
     let pid = c.pid()?.to_string();
+    // `run --detach` does not wait for the exec of the program, which gives the process its name.
+    let comm = format!("/proc/{pid}/comm");
+    wait_until(
+        "the program",
+        || Ok(fs::read_to_string(&comm)? == "sleep\n"),
+    )?;
     let lines = c.call("ps", &[], &["-eo", "comm,pid"])?.success()?.lines();
     let words: Vec<&str> = lines
         .iter()

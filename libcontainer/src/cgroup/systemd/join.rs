@@ -15,7 +15,7 @@ use super::super::path::Version;
 use super::super::{Cgroup, CgroupPlan, Place, Removal};
 use super::bus::Value;
 use super::client::{Systemd, UnitError};
-use super::plan::UnitRecord;
+use super::plan::{UnitPlan, UnitRecord};
 use super::properties::{self, Property};
 use super::unit::UnitKind;
 
@@ -28,10 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Cgroup {
     /// Has systemd start the planned unit around the waiting process `pid`, then marks its directories and moves `pid` into those that
     /// systemd has no part in. Errors: AlreadyExists for a unit that is active; Refused when systemd refuses or does not answer.
-    pub fn enter_unit(&mut self, plan: &CgroupPlan, token: &str, pid: i32) -> Result<(), Error> {
-        let Some(unit) = &plan.unit else {
-            return self.place(pid);
-        };
+    pub fn enter_unit(
+        &mut self,
+        plan: &CgroupPlan,
+        unit: &UnitPlan,
+        token: &str,
+        pid: i32,
+    ) -> Result<(), Error> {
         let record = &unit.record;
         let mut properties = unit.properties.clone();
         if record.kind == UnitKind::Scope {
