@@ -21,6 +21,7 @@ mod delete;
 mod exec;
 mod exit;
 mod failure;
+mod forgotten;
 mod pumper;
 mod pumps;
 mod reactor;
@@ -96,6 +97,7 @@ enum Source {
     DeleteTimer(Key),
     Logger(u64),
     LoggerTimer(u64),
+    IdleTimer,
     Retry,
 }
 
@@ -129,6 +131,7 @@ struct Daemon {
     publisher_timer: Option<Instant>,
     /// Of clients, processes, pumps and loggers.
     last_number: u64,
+    idleness: forgotten::Idleness,
     ending: Option<Instant>,
 }
 
@@ -217,6 +220,7 @@ impl Daemon {
             publishing: None,
             publisher_timer: None,
             last_number: 0,
+            idleness: forgotten::Idleness::default(),
             ending: None,
         })
     }
@@ -264,6 +268,7 @@ impl Daemon {
             Source::DeleteTimer(key) => self.drained_or_not(&key),
             Source::Logger(number) => self.logger_ended(number),
             Source::LoggerTimer(number) => self.logger_overdue(number),
+            Source::IdleTimer => self.look_whether_forgotten(),
             Source::Retry => self.listen_again(),
         }
     }
@@ -361,6 +366,7 @@ impl Daemon {
     /// Returns when the loop must come round at the latest.
     fn settle(&mut self) -> Option<Instant> {
         self.settle_publisher();
+        self.watch_idleness();
         for client in self.clients.values_mut() {
             let writing = client.connection.wants_write();
             if writing != client.writing {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use garboard_integration_tests::bundle::Bundle;
 use garboard_integration_tests::case::{Case, Done, Failure};
 use garboard_integration_tests::container::wait_until;
-use garboard_integration_tests::engine::containerd::{Containerd, DEADLINE, bind_at_host};
+use garboard_integration_tests::engine::containerd::{Containerd, DEADLINE, SOCKET, bind_at_host};
 use garboard_integration_tests::engine::events::Events;
 use garboard_integration_tests::engine::{Door, Engine, task};
 use garboard_integration_tests::rootfs::Rootfs;
@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(engine_cases!([Shim](
         a_slow_hook_delays_nobody_else,
         one_shim_serves_a_group,
+        a_shim_whose_bundle_is_gone_ends,
     )));
     cases
 }
@@ -102,26 +103,42 @@ fn containerd_is_killed_at_any_moment(engine: &Engine<'_>) -> Done {
         running.wait(DEADLINE)?;
         containerd.restart()?;
         let c = containerd.task(&id);
-        if c.listed()?.is_some() {
-            wait_until("the task to end", || Ok(c.status()? != "RUNNING"))?;
-            c.call("delete", &["--force"])?;
-        }
-        let left = containerd.ctr(&["containers", "ls", "-q"])?.success()?;
-        if left.lines().contains(&id) {
-            c.remove_container()?;
-        }
-        assert_eq!(containerd.tasks()?, [], "killed after {delay} ms");
         let what = format!("all to be gone, containerd killed after {delay} ms");
         let since = Instant::now();
         task::wait_and_reap(&what, || {
-            // What begins or ends a container may go on for a while.
+            // What begins or ends a container may go on for a while, and then there is a task.
+            if c.listed()?.is_some_and(|(_, status)| status != "RUNNING") {
+                c.call("delete", &["--force"])?;
+            }
             if engine.door != Door::Shim && since.elapsed() > Duration::from_secs(1) {
                 remove_what_is_forgotten(&containerd, &id)?;
             }
             Ok(task::shims().is_empty() && c.cgroups()?.is_empty())
-        })?;
+        })
+        .map_err(|failure| Failure::new(format!("{failure}\n{}", what_is_left(&containerd))))?;
+        assert_eq!(containerd.tasks()?, [], "killed after {delay} ms");
+        let left = containerd.ctr(&["containers", "ls", "-q"])?.success()?;
+        if left.lines().contains(&id) {
+            c.remove_container()?;
+        }
     }
+    containerd.run(&["--rm"], "last", &["true"])?.success()?;
     Ok(())
+}
+
+/// For messages: the shims, whether their bundles are there, and what containerd said.
+fn what_is_left(containerd: &Containerd<'_>) -> String {
+    let shims = task::shims().into_iter().map(|pid| {
+        let bundle = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        let inside: Vec<_> = fs::read_dir(&bundle)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        format!("shim {pid} in {} {inside:?}\n", bundle.display())
+    });
+    shims.collect::<String>() + &containerd.said()
 }
 
 /// Nobody removes the socket of a stock shim that was killed.
@@ -302,4 +319,22 @@ fn one_shim_serves_a_group(engine: &Engine<'_>) -> Done {
     containerd.task("two").end()?;
     containerd.task("three").end()?;
     wait_until("the shim to be gone", || Ok(task::shims().is_empty()))
+}
+
+/// containerd was killed while it started the shim, and has removed the bundle since.
+fn a_shim_whose_bundle_is_gone_ends(engine: &Engine<'_>) -> Done {
+    let bundle = engine.test.scratch("bundle")?;
+    let config = Bundle::sleeper().config.to_string();
+    fs::write(bundle.join("config.json"), config)?;
+    let mut command = engine.command("containerd-shim-garboard-v2")?;
+    command.current_dir(&bundle);
+    command.args(["-namespace", &engine.test.token, "-address", SOCKET]);
+    command.args(["-publish-binary", "containerd", "-id", "one", "start"]);
+    let address = engine.test.runtime.finish(command)?.success()?.stdout();
+    assert!(address.contains("/run/containerd/s/"), "{address}");
+    wait_until("the shim to be run", || Ok(task::shims().len() == 1))?;
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(task::shims().len(), 1, "it has a bundle");
+    fs::remove_dir_all(&bundle)?;
+    task::wait_and_reap("the shim to be gone", || Ok(task::shims().is_empty()))
 }
