@@ -154,6 +154,12 @@ pub fn all() -> Vec<Figure> {
         ),
         row("shim: ctr run --rm / runc's", Native, (0.7, 0.5), ctr::run),
         row(
+            "shim: ctr run --rm less ctr itself / runc's",
+            Native,
+            (0.7, 0.5),
+            ctr::run_less_ctr,
+        ),
+        row(
             "shim: start, create, start, wait, delete, shutdown / runc's",
             Native,
             (0.7, 0.5),
@@ -164,6 +170,12 @@ pub fn all() -> Vec<Figure> {
             Native,
             (0.4, 0.15),
             ctr::exec,
+        ),
+        row(
+            "shim: ctr task exec less ctr itself / runc's",
+            Native,
+            (0.4, 0.15),
+            ctr::exec_less_ctr,
         ),
         row("shim: exec / runc's", Native, (0.4, 0.15), shim::exec),
         row(
