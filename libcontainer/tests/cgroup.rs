@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -15,6 +16,16 @@ use libcontainer::ErrorKind;
 use libcontainer::cgroup::{Cgroup, CgroupPlan, Removal, Survivors};
 use libcontainer::config::{self, DeviceKind, DeviceRule};
 use libcontainer::host::Host;
+
+/// Moves a process in, which in a launch writes itself.
+fn place(cgroup: &Cgroup, pid: i32) {
+    let enter = |tasks: BorrowedFd<'_>| {
+        let mut tasks = fs::File::from(tasks.try_clone_to_owned().unwrap());
+        tasks.write_all(pid.to_string().as_bytes()).unwrap();
+        Ok(())
+    };
+    cgroup.place(pid, false, &[], enter).unwrap();
+}
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const IN_VIEW: &str = "GARBOARD_TEST_IN_UNIFIED_VIEW";
@@ -129,7 +140,7 @@ fn what_was_not_committed_disappears() {
     };
     let mut sleeper = Sleeper::new();
     let cgroup = Cgroup::create(&plan, TOKEN).unwrap();
-    cgroup.place(sleeper.pid()).unwrap();
+    place(&cgroup, sleeper.pid());
     assert!(cgroup.processes().unwrap().contains(&sleeper.pid()));
     drop(cgroup);
     assert!(sleeper.was_killed());
@@ -197,7 +208,7 @@ fn a_cgroup_with_processes_or_children_is_not_taken() {
     };
     let mut sleeper = Sleeper::new();
     let mut first = Cgroup::create(&plan, TOKEN).unwrap();
-    first.place(sleeper.pid()).unwrap();
+    place(&first, sleeper.pid());
     let error = Cgroup::create(&plan, "other").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert!(
@@ -243,7 +254,7 @@ fn killing_reaches_sub_cgroups_and_frozen_processes() {
     };
     let (mut one, mut two) = (Sleeper::new(), Sleeper::new());
     let mut cgroup = Cgroup::create(&plan, TOKEN).unwrap();
-    cgroup.place(one.pid()).unwrap();
+    place(&cgroup, one.pid());
     for path in paths(&plan) {
         fs::create_dir_all(path.join("inner")).unwrap();
         if path.join("cpuset.cpus").is_file() && path.join("tasks").is_file() {
@@ -290,7 +301,7 @@ fn thawing_lets_processes_go_on() {
     };
     let mut sleeper = Sleeper::new();
     let mut cgroup = Cgroup::create(&plan, TOKEN).unwrap();
-    cgroup.place(sleeper.pid()).unwrap();
+    place(&cgroup, sleeper.pid());
     freeze(&plan);
     assert!(cgroup.frozen().unwrap());
     cgroup.thaw(soon()).unwrap();
@@ -331,7 +342,7 @@ fn a_removal_that_cannot_end_names_the_survivors() {
     };
     let sleeper = Sleeper::new();
     let mut cgroup = Cgroup::create(&plan, TOKEN).unwrap();
-    cgroup.place(sleeper.pid()).unwrap();
+    place(&cgroup, sleeper.pid());
     let error = cgroup.remove(&host, Instant::now()).unwrap_err();
     let survivors = error.downcast_ref::<Survivors>().unwrap();
     assert_eq!(survivors.processes, [(sleeper.pid(), "sleep".to_owned())]);
@@ -377,7 +388,7 @@ fn the_device_policy_holds_from_inside() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    cgroup.place(shell.id().try_into().unwrap()).unwrap();
+    place(&cgroup, shell.id().try_into().unwrap());
     shell.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let mut seen = String::new();
     shell
@@ -466,7 +477,7 @@ fn a_user_without_rights_does_without_a_cgroup() {
     let cgroup = Cgroup::create(&plan, TOKEN).unwrap();
     assert!(cgroup.is_none());
     cgroup.set_devices(&[]).unwrap();
-    cgroup.place(1).unwrap();
+    place(&cgroup, 1);
     assert!(cgroup.processes().unwrap().is_empty());
 }
 
