@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::types::introspection::RuntimeInfo;
@@ -96,7 +97,10 @@ struct Bundle(PathBuf);
 
 impl Bundle {
     fn new(name: &str) -> Bundle {
-        let name = format!("garboard-test-call-{name}-{}", std::process::id());
+        // Tests run side by side.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let (pid, number) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let name = format!("garboard-test-call-{name}-{pid}-{number}");
         let bundle = Bundle(std::env::temp_dir().join(name));
         std::fs::create_dir_all(&bundle.0).expect("bundle");
         bundle
