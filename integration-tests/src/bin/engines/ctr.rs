@@ -209,7 +209,7 @@ fn a_paused_task_stands_still(engine: &Engine<'_>) -> Done {
 
 fn metrics_tell_of_the_cgroup(engine: &Engine<'_>) -> Done {
     let containerd = Containerd::start(engine)?;
-    let script = "sleep 1000 & sleep 1000 & i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; touch /host/done; wait";
+    let script = "sleep 1000 & sleep 1000 & i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; : > /host/done; wait";
     let host = engine.test.scratch("host")?;
     let mount = bind_at_host(&host);
     let flags = ["--null-io", "--memory-limit", "67108864", "--mount", &mount];
