@@ -78,17 +78,25 @@ impl Terminal {
 
     /// Waits until `text` shows; it and what came before it are then read.
     pub fn expect(&mut self, text: &str) -> Result<(), Failure> {
-        let until = Instant::now() + patience(PATIENCE);
+        if self.shows(text, patience(PATIENCE))? {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "{text:?} never showed; this did: {:?}",
+            self.unread
+        )))
+    }
+
+    /// Whether `text` shows within `time`; everything up to it is read then.
+    pub fn shows(&mut self, text: &str, time: Duration) -> Result<bool, Failure> {
+        let until = Instant::now() + time;
         loop {
             if let Some(at) = self.unread.find(text) {
                 self.unread.drain(..at + text.len());
-                return Ok(());
+                return Ok(true);
             }
             if !self.read_some(until)? {
-                return Err(Failure::new(format!(
-                    "{text:?} never showed; this did: {:?}",
-                    self.unread
-                )));
+                return Ok(false);
             }
         }
     }

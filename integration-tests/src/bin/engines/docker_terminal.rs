@@ -16,19 +16,23 @@ pub fn cases() -> Vec<Case> {
 pub fn converse(mut terminal: Terminal, status: i32) -> Done {
     terminal.line("tty")?;
     terminal.expect("/dev/pts/")?;
-    // The size it has at first is told by the client five times in 50 ms, and then no more; a change is lost as long as Docker does not yet
-    // count the container as running.
-    for pause in [100, 300, 900] {
-        terminal.resize(49, 131)?;
-        terminal.resize(50, 132)?;
-        std::thread::sleep(Duration::from_millis(pause));
-    }
+    // A change is lost as long as an engine does not yet count the container as running, and one to the size that there is makes no signal.
     for (rows, columns) in [(50, 132), (30, 100)] {
-        terminal.resize(rows, columns)?;
-        // The client learns of it by a signal and tells the daemon: not at once.
-        let size = format!("until stty size | grep '^{rows} 1..$'; do sleep 0.05; done");
-        terminal.line(&size)?;
-        terminal.expect(&format!("{rows} {columns}\n"))?;
+        terminal.line(&format!(
+            "until stty size | grep '^{rows} {columns}$'; do sleep 0.05; done"
+        ))?;
+        let size = format!("{rows} {columns}\n");
+        let mut told = false;
+        for _ in 0..20 {
+            terminal.resize(rows, columns - 1)?;
+            std::thread::sleep(Duration::from_millis(50));
+            terminal.resize(rows, columns)?;
+            told = terminal.shows(&size, Duration::from_secs(1))?;
+            if told {
+                break;
+            }
+        }
+        assert!(told, "the terminal never had {size:?}");
     }
     terminal.line("trap 'echo inter''rupted' INT; sleep 1000")?;
     std::thread::sleep(Duration::from_millis(300));
