@@ -4,6 +4,7 @@ use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -16,13 +17,26 @@ use super::{
     Input, Opened, Output, Request, Sink, StdinKeeper, Streams, call, errno, set_nonblocking,
 };
 
-/// Opens the streams of a process that is to be made. May wait a little: for a disk, and up to 30 s for a logging program.
+/// How long a client is waited for that has made a fifo and does not read it.
+const READER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Opens the streams of a process that is to be made. May wait a little: for a disk, for the client to open its end, and up to 30 s for a
+/// logging program.
 pub fn open(request: &Request<'_>) -> Result<Opened, Error> {
+    open_within(request, READER_PATIENCE)
+}
+
+/// The same with another patience for clients.
+pub(super) fn open_within(
+    request: &Request<'_>,
+    reader_patience: Duration,
+) -> Result<Opened, Error> {
     let stdin = uri::parse(Field::Stdin, request.stdin)?;
     let stdout = uri::parse(Field::Stdout, request.stdout)?;
     let stderr = uri::parse(Field::Stderr, request.stderr)?;
     let mut opening = Opening {
         request,
+        reader_patience,
         fds: [None, None, None],
         streams: Streams {
             terminal: request.terminal,
@@ -53,6 +67,7 @@ pub fn open(request: &Request<'_>) -> Result<Opened, Error> {
 
 struct Opening<'a> {
     request: &'a Request<'a>,
+    reader_patience: Duration,
     fds: [Option<OwnedFd>; 3],
     streams: Streams,
 }
@@ -101,7 +116,10 @@ impl Opening<'_> {
         let sink = match target {
             Target::Null if self.request.terminal => Sink::Nothing,
             Target::Null => return Ok(()),
-            Target::Path(path) => open_sink(field, &self.request.bundle.join(path))?,
+            Target::Path(path) => {
+                let path = self.request.bundle.join(path);
+                open_sink(field, &path, self.reader_patience)?
+            }
             Target::File(path) => Sink::File(open_log(field, &path)?),
             Target::Binary(_) => {
                 return Err(Error::Uri {
@@ -191,7 +209,7 @@ fn is_fifo(field: Field, fd: &OwnedFd) -> Result<bool, Error> {
 
 /// A fifo, with both ends in one descriptor (Linux's meaning of O_RDWR, fifo(7)): its reader may come, go and come back. Whatever else is
 /// there is a file.
-fn open_sink(field: Field, path: &Path) -> Result<Sink, Error> {
+fn open_sink(field: Field, path: &Path, reader_patience: Duration) -> Result<Sink, Error> {
     let stat = rustix::fs::stat(path).map_err(at(field, "stat", path))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
         return Ok(Sink::File(open_path(
@@ -200,12 +218,33 @@ fn open_sink(field: Field, path: &Path) -> Result<Sink, Error> {
             OFlags::WRONLY | OFlags::APPEND,
         )?));
     }
+    // Held until both ends are ours: with the last writer an open that waits for one would begin to wait anew.
+    let _writer = await_reader(field, path, reader_patience)?;
     let fifo = open_path(field, path, OFlags::RDWR | OFlags::NONBLOCK)?;
     // Its path may have become something else in between.
     if !is_fifo(field, &fifo)? {
         return Ok(Sink::File(fifo));
     }
     Ok(Sink::Pipe(fifo))
+}
+
+/// Waits until the client has its end open, and gives an end for writing. containerd's clients open theirs on a thread of its own, while
+/// they ask for the process: were the process to end before that thread came to it, what it wrote would be gone with our ends.
+/// A client that never comes is not waited for for ever: None.
+fn await_reader(field: Field, path: &Path, patience: Duration) -> Result<Option<OwnedFd>, Error> {
+    const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let until = Instant::now() + patience;
+    let mut pause = Duration::from_micros(250);
+    loop {
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(writer) => return Ok(Some(writer)),
+            Err(Errno::NXIO) if Instant::now() >= until => return Ok(None),
+            Err(Errno::NXIO) => std::thread::sleep(pause),
+            Err(errno) => return Err(at(field, "open", path)(errno)),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 fn open_log(field: Field, path: &Path) -> Result<OwnedFd, Error> {

@@ -78,6 +78,11 @@ impl Drop for Place {
     }
 }
 
+/// Most clients here open their end afterwards.
+pub fn open(request: &Request<'_>) -> Result<Opened, Error> {
+    super::open::open_within(request, std::time::Duration::from_millis(5))
+}
+
 /// A shell with the descriptors that were opened.
 pub fn process(script: &str, fds: [Option<OwnedFd>; 3]) -> Child {
     let [stdin, stdout, stderr] = fds.map(|fd| Stdio::from(fd.expect("a descriptor")));

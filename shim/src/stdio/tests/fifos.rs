@@ -39,6 +39,32 @@ fn one_fifo_for_both_outputs_keeps_their_order() {
 }
 
 #[test]
+fn a_client_that_is_late_gets_what_a_short_process_wrote() {
+    let place = Place::new();
+    let out = place.fifo("out");
+    let late = out.clone();
+    let read = thread::spawn(move || {
+        thread::sleep(std::time::Duration::from_millis(200));
+        let mut all = String::new();
+        client(&late).read_to_string(&mut all).expect("UTF-8");
+        all
+    });
+    let patience = std::time::Duration::from_secs(10);
+    let opened =
+        crate::stdio::open::open_within(&place.request(["", &out, ""]), patience).expect("opened");
+    let child = process("echo x", opened.fds);
+    let pumps = opened.streams.into_pumps(None).expect("pumps").pumps;
+    drive(pumps, Direction::Output);
+    succeeded(child);
+    let until = std::time::Instant::now() + patience;
+    while !read.is_finished() {
+        assert!(std::time::Instant::now() < until, "it waits for a writer");
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(read.join().expect("read"), "x\n");
+}
+
+#[test]
 fn nobody_reads_and_then_somebody_gets_everything() {
     const LINES: usize = 100_000;
     let place = Place::new();
