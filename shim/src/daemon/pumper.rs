@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
@@ -22,6 +23,10 @@ use crate::stdio::{Progress, Pump};
 /// More than any pipe holds: what was written before the end of a process is through after as many turns, unless its reader is slow.
 const TURNS_AT_THE_END: usize = 4;
 const STACK: usize = 128 << 10;
+/// How long output is through only when its reader has it. The end of a process waits no longer either.
+const UNREAD: Duration = Duration::from_millis(500);
+/// How soon it is looked whether the reader has it, and then after twice as long each time.
+const FIRST_LOOK: Duration = Duration::from_micros(500);
 
 #[derive(Debug)]
 pub struct Pumper {
@@ -45,6 +50,15 @@ struct Pumped {
     pump: Pump,
     waits: Option<(End, Token)>,
     settle: bool,
+    unread: Option<Unread>,
+}
+
+/// All is written, and not all is read.
+#[derive(Debug, Clone, Copy)]
+struct Unread {
+    until: Instant,
+    pause: Duration,
+    looking: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +71,7 @@ enum End {
 enum Due {
     Orders,
     Pump(u64),
+    Look(u64),
 }
 
 impl Pumper {
@@ -111,6 +126,7 @@ impl Thread {
                     Due::Orders => self.take_orders(),
                     Due::Pump(number) if self.reactor.knows(token) => drop(self.advance(number)),
                     Due::Pump(_) => {}
+                    Due::Look(number) => self.look(number),
                 }
             }
         }
@@ -125,6 +141,7 @@ impl Thread {
                         pump,
                         waits: None,
                         settle: false,
+                        unread: None,
                     };
                     self.pumps.insert(number, pumped);
                     self.advance(number);
@@ -157,7 +174,7 @@ impl Thread {
         let progress = pumped.pump.advance();
         let end = match progress {
             Progress::Done => {
-                self.done(number);
+                self.written(number);
                 return Some(progress);
             }
             Progress::Sink => End::Sink,
@@ -167,7 +184,9 @@ impl Thread {
             Progress::More => End::Source,
         };
         // A pipe that another process holds open is through when it is empty.
-        if pumped.settle && progress == Progress::Source && !pumped.pump.is_elsewhere() {
+        let through = pumped.settle && progress == Progress::Source && !pumped.pump.is_elsewhere();
+        let unread = through && pumped.await_reader();
+        if through && !unread {
             pumped.settle = false;
             self.mailbox
                 .send(move |daemon: &mut Daemon| daemon.pump_through(number));
@@ -175,7 +194,49 @@ impl Thread {
         if pumped.waits.is_none_or(|(waits, _)| waits != end) {
             self.register(number, end);
         }
+        if unread {
+            self.look_again(number);
+        }
         Some(progress)
+    }
+
+    /// All has gone into the client's fifo. It is through when the client has it: `ctr` for one gives up what it has not begun to read
+    /// when it hears of the end, and it may begin later than a short process ends. With no reader at all nobody is waited for.
+    fn written(&mut self, number: u64) {
+        let Some(pumped) = self.pumps.get_mut(&number) else {
+            return;
+        };
+        if !pumped.await_reader() {
+            return self.done(number);
+        }
+        // Its source is at its end for good, and would always be ready.
+        pumped.unregister(&mut self.reactor);
+        if !pumped.pump.has_reader() {
+            return self.done(number);
+        }
+        self.look_again(number);
+    }
+
+    fn look_again(&mut self, number: u64) {
+        if let Some(pumped) = self.pumps.get_mut(&number)
+            && let Some(unread) = &mut pumped.unread
+            && !unread.looking
+        {
+            self.reactor
+                .at(Instant::now() + unread.pause, Due::Look(number));
+            unread.looking = true;
+            unread.pause *= 2;
+        }
+    }
+
+    /// What waits for a reader goes the way again that it came.
+    fn look(&mut self, number: u64) {
+        if let Some(pumped) = self.pumps.get_mut(&number)
+            && let Some(unread) = &mut pumped.unread
+        {
+            unread.looking = false;
+            self.advance(number);
+        }
     }
 
     fn register(&mut self, number: u64, end: End) {
@@ -221,6 +282,21 @@ impl Thread {
 }
 
 impl Pumped {
+    /// Whether there is something to read yet, and time to wait for that.
+    fn await_reader(&mut self) -> bool {
+        if !self.pump.is_unread() {
+            self.unread = None;
+            return false;
+        }
+        let now = Instant::now();
+        let unread = self.unread.get_or_insert(Unread {
+            until: now + UNREAD,
+            pause: FIRST_LOOK,
+            looking: false,
+        });
+        now < unread.until
+    }
+
     fn unregister(&mut self, reactor: &mut Reactor<Due>) {
         match self.waits.take() {
             Some((End::Source, token)) => reactor.remove(self.pump.source(), token),

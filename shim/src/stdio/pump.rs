@@ -4,10 +4,11 @@
 //! reader of a fifo goes on where the last one stopped. From a pipe to a pipe nothing is copied at all: splice(2) moves the pages. There
 //! is a buffer only for what a terminal gave and its reader did not take yet.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, splice};
 
 /// So much a call, so that one loud container does not keep the loop from the others.
@@ -121,6 +122,35 @@ impl Pump {
     /// Whether it is elsewhere that bytes are copied: then waiting for the source does not mean that all that was written is through.
     pub fn is_elsewhere(&self) -> bool {
         matches!(self.work, Work::Elsewhere)
+    }
+
+    /// Whether there is output in the client's fifo that it has not taken yet.
+    pub fn is_unread(&self) -> bool {
+        match (&self.sink, self.direction) {
+            // What else is not a pipe knows nothing of it.
+            (Some(sink), Direction::Output) => ioctl_fionread(sink).is_ok_and(|bytes| bytes > 0),
+            _ => false,
+        }
+    }
+
+    /// To be called when all has been written: lets go of our own reading end, which was held for clients that come back. Says whether
+    /// anybody else has one. The sink must not be registered with epoll.
+    pub fn has_reader(&mut self) -> bool {
+        let Some(sink) = &self.sink else { return false };
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let path = format!("/proc/self/fd/{}", sink.as_raw_fd());
+        let writer = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(writer) => writer,
+            Err(Errno::NXIO) => return false,
+            // No descriptor left, for one: as if there was a reader.
+            Err(_) => return true,
+        };
+        let mut ends = [PollFd::new(&writer, PollFlags::OUT)];
+        self.sink = None;
+        let _ = poll(&mut ends, Some(&Timespec::default()));
+        let [end] = ends.map(|end| end.revents());
+        self.sink = Some(writer);
+        !end.contains(PollFlags::ERR)
     }
 
     /// Copies what can be copied now, about a megabyte at most.

@@ -65,6 +65,27 @@ fn a_client_that_is_late_gets_what_a_short_process_wrote() {
 }
 
 #[test]
+fn what_is_written_is_unread_until_a_reader_has_it() {
+    let place = Place::new();
+    let out = place.fifo("out");
+    let opened = open(&place.request(["", &out, ""])).expect("opened");
+    let mut client = client(&out);
+    let child = process("echo x", opened.fds);
+    let mut pumps = opened.streams.into_pumps(None).expect("pumps").pumps;
+    let mut pump = pumps.remove(0);
+    succeeded(child);
+    while turn(&mut pump) != Progress::Done {}
+    assert!(pump.is_unread() && pump.has_reader() && pump.is_unread());
+    let mut line = [0; 2];
+    client.read_exact(&mut line).expect("read");
+    assert!(!pump.is_unread() && pump.has_reader());
+    // It may be asked again at any time, and notices who goes.
+    assert_eq!(turn(&mut pump), Progress::Done);
+    drop(client);
+    assert!(!pump.has_reader());
+}
+
+#[test]
 fn nobody_reads_and_then_somebody_gets_everything() {
     const LINES: usize = 100_000;
     let place = Place::new();
