@@ -47,7 +47,7 @@ const ENTER_DEADLINE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Start<'a> {
     pub host: &'a Host,
-    /// The cgroup to clone into (v2).
+    /// The cgroup to clone into: v2's, or on a hybrid machine the one in the cgroup2 tree.
     pub cgroup: Option<BorrowedFd<'a>>,
     pub freezing: Freezing,
     /// What becomes fds 0 to 2; `None`: the caller's own.

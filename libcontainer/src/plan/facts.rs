@@ -63,7 +63,8 @@ pub struct ProcessFacts {
     pub last_cap: u8,
     /// The parent's effective uid is not 0, or `/proc/self/setgroups` of the target user namespace says `deny`.
     pub keep_groups: bool,
-    /// The clone itself puts the stage into its cgroup (cgroup2 files). Else the stage waits until it was placed.
+    /// The clone itself puts the stage into its cgroup (cgroup2 files). Else it enters the v1 hierarchies by itself when it is told to, or waits
+    /// until systemd has placed it.
     pub into_cgroup: bool,
     /// The container has a place in resctrl: the stage waits until it was put there too.
     pub intel_rdt: bool,

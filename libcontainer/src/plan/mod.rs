@@ -54,9 +54,10 @@ pub struct LaunchPlan {
     pub shape: Shape,
     /// CLONE_NEW* for the stage's own clone.
     pub clone_flags: u64,
-    /// The clone puts the stage into its cgroup (CLONE_INTO_CGROUP).
+    /// The clone alone puts the stage into its cgroup (CLONE_INTO_CGROUP); on a hybrid machine it does so for one hierarchy of several.
     pub into_cgroup: bool,
-    /// The stage waits for *go* ([`Step::AwaitGo`] is its first step): somebody must put it into its cgroup or its resctrl group.
+    /// The stage waits for *go* ([`Step::AwaitGo`] is its first step): it enters v1 hierarchies meanwhile, or somebody puts it into
+    /// its unit or its resctrl group.
     pub awaits_go: bool,
     /// What the launch opens before the clone; the index is the [`Slot`].
     pub slots: Vec<SlotSource>,

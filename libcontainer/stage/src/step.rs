@@ -63,7 +63,7 @@ macro_rules! steps {
 steps! {
     // Entering: nothing of the container happens before these.
 
-    /// Waits until the parent has placed us into our cgroup (v1, hybrid, systemd). On v2 the clone itself placed us.
+    /// Enters the v1 hierarchies that the parent names, until it says that we are in our cgroup (v1, hybrid, systemd). On v2 the clone itself placed us.
     1 AwaitGo {}
     /// setns(2): a namespace given by path. `kind` is its CLONE_NEW*.
     2 Join { namespace: Slot, kind: u32 }

@@ -53,7 +53,9 @@ pub(super) fn slot(plan: &LaunchPlan, slot: u8) -> String {
 
 fn joining(plan: &LaunchPlan, step: &Step<Owned>) -> Option<String> {
     Some(match step {
-        Step::AwaitGo {} => "wait until the parent has placed us into our cgroup".to_owned(),
+        Step::AwaitGo {} => {
+            "enter our cgroup, or wait until the parent has placed us there".to_owned()
+        }
         Step::Join { namespace, kind } => {
             format!(
                 "join the {} namespace {}",
